@@ -1,0 +1,1 @@
+"""Strokes: how they are simulated, resampled and checked."""

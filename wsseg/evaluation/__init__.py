@@ -1,0 +1,1 @@
+"""Predictions x references -> scores and pictures."""

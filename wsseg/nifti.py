@@ -1,0 +1,122 @@
+"""A volume with its affine: the only reader and writer of images."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+from wsseg.contracts import DataError, Spacing, Triple
+
+Array = npt.NDArray[Any]
+_RAS = np.array([[0, 1], [1, 1], [2, 1]])
+MAXIMUM_VOXELS = 2**31
+CORNER_TOLERANCE_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a file lie, on disk and in the closest canonical (RAS) orientation.
+
+    Attributes:
+        shape: Voxels along x, y, z, canonical.
+        affine: (4, 4), voxel index -> mm, canonical.
+        disk_shape: Voxels in the file's own axis order.
+        disk_affine: (4, 4), the file's own.
+    """
+
+    shape: Triple
+    affine: Array
+    disk_shape: Triple
+    disk_affine: Array
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Length of a voxel's edges along x, y, z."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    def displacement_voxels(self, other: Grid) -> float:
+        """Return how far, in voxels of this grid, the corner of `other` that moved most lies from this grid's."""
+        corners = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
+        corners[:, :3] *= np.array(self.shape) - 1
+        moved = np.linalg.inv(self.affine) @ other.affine @ corners.T
+        return float(np.abs(moved[:3] - corners.T[:3]).max())
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in canonical orientation: array (X, Y, Z) and its grid."""
+
+    array: Array
+    grid: Grid
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a file's header only. Raises DataError where the file is no readable 3D volume."""
+    return _open(path)[1]
+
+
+def read(path: Path) -> Volume:
+    """Read a volume and bring it to the closest canonical (RAS) orientation.
+
+    Raises:
+        DataError: The file is missing, truncated, corrupt, not 3D, or its header makes no sense.
+    """
+    image, grid = _open(path)
+    try:
+        array = np.asanyarray(image.dataobj).reshape(grid.disk_shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or corrupt ({error}): copy it again") from error
+    turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
+    return Volume(np.ascontiguousarray(apply_orientation(array, turn)), grid)
+
+
+def write(path: Path, array: Array, grid: Grid) -> None:
+    """Write a canonical array on `grid`, in the axis order and with the affine of the file that the grid was read from.
+
+    The file appears whole or not at all: it is written beside its place and renamed.
+    """
+    if array.shape != grid.shape:
+        raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
+    turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
+    image = nib.Nifti1Image(np.ascontiguousarray(apply_orientation(array, turn)), grid.disk_affine)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name.removesuffix('.gz').removesuffix('.nii')}.partial.nii.gz")
+    nib.save(image, partial)
+    partial.replace(path)
+
+
+def grid_of(shape: Triple, affine: Array) -> Grid:
+    """Return the grid of a file of this shape and affine."""
+    turn = io_orientation(affine)
+    canonical = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    size = tuple(int(shape[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3))
+    return Grid((size[0], size[1], size[2]), canonical, shape, affine)
+
+
+def _open(path: Path) -> tuple[Any, Grid]:
+    """Open a file and check its header before any voxel is read."""
+    try:
+        image = nib.load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # nibabel raises many kinds for a broken header
+        raise DataError(f"{path}: not a readable NIfTI volume ({error}): export it again") from error
+    shape, affine = tuple(int(n) for n in image.shape), np.asarray(image.affine, float)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise DataError(f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume a file")
+    if np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
+        raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise DataError(f"{path}: its affine is singular or not finite: mend the header (sform/qform)")
+    return image, grid_of((shape[0], shape[1], shape[2]), affine)

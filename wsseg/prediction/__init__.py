@@ -1,0 +1,1 @@
+"""Sliding window -> label maps on each input's own grid."""

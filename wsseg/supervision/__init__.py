@@ -1,0 +1,1 @@
+"""One file = one line of a recipe's `supervision`."""

@@ -1,0 +1,1 @@
+"""The engine: one trainer for all recipes."""
