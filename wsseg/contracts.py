@@ -99,7 +99,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch with every tensor on `device`."""
-        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {
+            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -113,7 +115,7 @@ class Output:
         modalities: The channels of the image that it reads, directly or through the networks it fuses.
         encoder: Feature maps (B, F, ...) by stream, finest first.
         decoder: Feature maps (B, F, ...), finest first; the first has the patch's size.
-        deep_logits: Coarser logits (B, C, ...), finest first, without the full-size ones; empty without deep supervision.
+        deep_logits: Coarser logits (B, C, ...), finest first, without the full-size ones; () if there are none.
     """
 
     logits: Tensor
@@ -254,7 +256,7 @@ class Term(nn.Module, ABC):
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask` is true (or by a weight in [0, 1]); a differentiable 0 where it is empty.
+    """Return the mean of `values` where `mask` is true (or weighted by it); a differentiable 0 where it is empty.
 
     Args:
         values: Any shape.

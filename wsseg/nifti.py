@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ Array = npt.NDArray[Any]
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
+SENSIBLE_SPACING_MM = (1e-5, 1e3)
+_DEFLATE_LIMIT = 1032
+"""No gzip file holds more than this many times its own size."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +76,39 @@ def read(path: Path) -> Volume:
     """
     image, grid = _open(path)
     try:
-        array = np.asanyarray(image.dataobj).reshape(grid.disk_shape)
+        array = _voxels(path, image).reshape(grid.disk_shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or corrupt ({error}): copy it again") from error
+        raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
     turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
-    return Volume(np.ascontiguousarray(apply_orientation(array, turn)), grid)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows no other byte order
+    return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
     """Write a canonical array on `grid`, in the axis order and with the affine of the file that the grid was read from.
 
-    The file appears whole or not at all: it is written beside its place and renamed.
+    The file appears whole or not at all: it is written beside its place and renamed. NIfTI knows neither bool, which is
+    written as uint8, nor float16, which is written as float32.
+
+    Raises:
+        ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
     """
     if array.shape != grid.shape:
         raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} ends neither in .nii nor in .nii.gz")
+    kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
     turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
-    image = nib.Nifti1Image(np.ascontiguousarray(apply_orientation(array, turn)), grid.disk_affine)
+    turned = np.ascontiguousarray(apply_orientation(array.astype(kind, copy=False), turn))
+    image = nib.Nifti1Image(turned, grid.disk_affine)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name.removesuffix('.gz').removesuffix('.nii')}.partial.nii.gz")
-    nib.save(image, partial)
-    partial.replace(path)
+    partial = path.with_name(f".partial.{path.name}")
+    try:
+        nib.save(image, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def grid_of(shape: Triple, affine: Array) -> Grid:
@@ -104,19 +121,64 @@ def grid_of(shape: Triple, affine: Array) -> Grid:
 
 def _open(path: Path) -> tuple[Any, Grid]:
     """Open a file and check its header before any voxel is read."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
     try:
         image = nib.load(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # nibabel raises many kinds for a broken header
-        raise DataError(f"{path}: not a readable NIfTI volume ({error}): export it again") from error
+        raise DataError(f"{path}: not a readable NIfTI volume ({_one_line(error)}): export it again") from error
     shape, affine = tuple(int(n) for n in image.shape), np.asarray(image.affine, float)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
-        raise DataError(f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume a file")
+        raise DataError(
+            f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume a file"
+        )
     if np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
         raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(f"{path}: its affine is singular or not finite: mend the header (sform/qform)")
+    _check_voxels(path, image)
+    _check_affine(path, affine)
     return image, grid_of((shape[0], shape[1], shape[2]), affine)
+
+
+def _check_voxels(path: Path, image: Any) -> None:
+    """Raise DataError where the file holds other voxels than wsseg reads, or fewer than its header claims."""
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf" or kind.itemsize > 8:
+        raise DataError(f"{path}: its voxels are of type {kind}, expected one real number a voxel: export it again")
+    claimed, size = image.dataobj.offset + math.prod(image.shape) * kind.itemsize, path.stat().st_size
+    possible = size * _DEFLATE_LIMIT if path.suffix == ".gz" else size
+    if claimed > possible:
+        raise DataError(
+            f"{path}: truncated: {size} bytes cannot hold the {claimed} that its header claims: copy it again"
+        )
+
+
+def _check_affine(path: Path, affine: Array) -> None:
+    """Raise DataError where the affine maps the voxels nowhere sensible."""
+    if not np.isfinite(affine).all():
+        raise DataError(f"{path}: its affine is not finite: mend the header (sform/qform)")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = SENSIBLE_SPACING_MM
+    if not ((low < spacing) & (spacing < high)).all():
+        raise DataError(f"{path}: its voxels measure {spacing} mm, expected {low} to {high}: mend the header (pixdim)")
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
+        raise DataError(f"{path}: its affine is singular: mend the header (sform/qform)")
+
+
+def _voxels(path: Path, image: Any) -> Array:
+    """Read all voxels, and a compressed file to its end, where its checksum stands."""
+    if path.suffix != ".gz":
+        array: Array = np.asanyarray(image.dataobj)
+        return array
+    with gzip.open(path) as stream:
+        array = np.asanyarray(type(image).from_stream(stream).dataobj)
+        while stream.read(2**20):
+            pass
+    return array
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,197 @@
+"""The hall's workbench: a recipe and its dataset -> the parts that a verb needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsseg import plugins
+from wsseg.annotation.simulate import Protocol, simulate_strokes
+from wsseg.contracts import Case, DataError, Network, RecipeError, Reporter, Spacing, Term
+from wsseg.data import store as cache
+from wsseg.data.batches import Batches, Sampling
+from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
+from wsseg.data.fingerprint import Fingerprint, Preprocessing
+from wsseg.data.phantoms import write_phantom
+from wsseg.data.transforms import Augmentation
+from wsseg.nifti import Array, read_grid
+from wsseg.prediction.predictor import Predictor
+from wsseg.recipe import load_yaml, recipe_from
+from wsseg.schema import DataSection, Recipe
+from wsseg.training.branches import Branches, BranchPlan
+from wsseg.training.checkpoint import read_tensors
+from wsseg.training.hybrid import HybridSupervision, TermPlan
+from wsseg.training.optimization import choose_device, choose_precision
+
+PHANTOM = "phantom:"
+SPLIT_SEED = 0
+"""Folds do not hang on a recipe's seed: runs that differ in it are compared on the same cases."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe's data, read and preprocessed: what training, checking and validation start from."""
+
+    dataset: Dataset
+    split: Split
+    training: tuple[cache.Stored, ...]
+    held_out: tuple[cache.Stored, ...]
+    fingerprint: Fingerprint
+    preprocessing: Preprocessing
+
+
+def find_root(root: str, report: Reporter) -> Path:
+    """Return the dataset folder that `data.root` names; an embedded phantom is written on first use."""
+    if not root.startswith(PHANTOM):
+        return Path(root).expanduser()
+    report.say(f"{root} is an embedded phantom: made-up volumes, for trying things out")
+    protocol = Protocol(name="strokes")
+
+    def strokes(label: Array, case: str) -> Array:
+        return simulate_strokes(label, protocol, (protocol.seed, protocol.name, case), int(label.max()) + 1)
+
+    name = root.removeprefix(PHANTOM)
+    return write_phantom(name, cache.cache_folder() / "phantoms" / name, strokes, report)
+
+
+def read_protocol(path: Path) -> Protocol:
+    """Read an annotation protocol. Raises RecipeError with all its faults."""
+    plain, _ = load_yaml(path)
+    arguments, faults = plugins.checked_arguments(Protocol, plain, str(path))
+    if faults:
+        raise RecipeError([f.replace(f"{path}.", f"{path}: ", 1) for f in faults])
+    return Protocol(**arguments)
+
+
+def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:
+    """Read the dataset folder that a recipe names. Raises DataError."""
+    root = find_root(data.root, report)
+    return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+
+
+def wanted_modalities(recipe: Recipe) -> list[str]:
+    """Return the modalities that any network reads, in order of mention."""
+    return list(dict.fromkeys(name for entry in recipe.networks.values() for name in entry.reads))
+
+
+def prepare(recipe: Recipe, report: Reporter) -> Prepared:
+    """Read, check and preprocess all cases of a recipe's dataset but those of imagesTs.
+
+    Raises:
+        DataError: With all faults of all files.
+    """
+    dataset = open_dataset(recipe.data, wanted_modalities(recipe), report)
+    parts = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
+    spacing = recipe.data.spacing_mm or median_spacing(parts.training)
+    stored = {s.case.name: s for s in cache.store(dataset, [*parts.training, *parts.held_out], spacing, report)}
+    training = tuple(stored[case.name] for case in parts.training)
+    if faults := cache.annotation_faults(dataset, training, recipe.data.annotation):
+        raise DataError(faults)
+    found = cache.fingerprint(dataset, training)
+    kinds = {m.name: m.kind for m in dataset.modalities}
+    preprocessing = Preprocessing(
+        modalities=tuple(kinds), kinds=tuple(kinds.values()), spacing_mm=spacing, windows=found.windows(kinds)
+    )
+    held_out = tuple(stored[case.name] for case in parts.held_out)
+    return Prepared(dataset, parts, training, held_out, found, preprocessing)
+
+
+def median_spacing(cases: tuple[Case, ...]) -> Spacing:
+    """Return the median voxel size of the cases' files."""
+    first = [next(path for path in case.images.values() if path is not None) for case in cases]
+    x, y, z = np.median([read_grid(path).spacing_mm for path in first], axis=0).round(3)
+    return float(x), float(y), float(z)
+
+
+def make_augmentation(recipe: Recipe) -> Augmentation:
+    """Return the augmentation that `data.augmentation` describes. Raises RecipeError."""
+    return Augmentation(**recipe.data.augmentation)
+
+
+def make_batches(recipe: Recipe, prepared: Prepared, device: torch.device) -> Batches:
+    """Return the batches of a run."""
+    sampling = Sampling(
+        recipe.data.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
+        recipe.data.oversample_foreground, recipe.data.unlabelled_share, recipe.seed, make_augmentation(recipe),
+    )  # fmt: skip
+    return Batches(prepared.training, prepared.preprocessing, sampling, device)
+
+
+def make_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) -> Branches:
+    """Build a recipe's networks."""
+    plans = []
+    for name, entry in recipe.networks.items():
+        plugin = plugins.find("networks", entry.use or name, Network)  # type: ignore[type-abstract]
+        arguments = plugins.checked_arguments(plugin, entry.arguments, f"networks.{name}")[0]
+        plans.append(BranchPlan(name, plugin, entry.reads, entry.fuses, arguments))
+    return Branches(
+        plans, preprocessing.modalities, classes, recipe.data.patch_size, preprocessing.spacing_mm, recipe.seed
+    )
+
+
+def make_supervision(recipe: Recipe, branches: Branches, classes: int) -> HybridSupervision:
+    """Build a recipe's terms; one whose weight is 0 throughout is not built."""
+    plans = []
+    for name, entry in recipe.supervision.items():
+        if entry.active:
+            plugin = plugins.find("supervision", entry.use or name, Term)  # type: ignore[type-abstract]
+            arguments = plugins.checked_arguments(plugin, entry.arguments, f"supervision.{name}")[0]
+            plans.append(TermPlan(name, plugin, entry.weight_at, entry.on or tuple(recipe.networks), arguments))
+    networks = {name: network for name, network in branches.networks.items() if isinstance(network, Network)}
+    return HybridSupervision(plans, networks, classes, recipe.seed)
+
+
+def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, mirror: bool) -> Predictor:
+    """Return what asks `prediction.network` window by window."""
+    name = recipe.prediction.network
+    precision, _ = choose_precision(recipe.training.precision, device)
+    return Predictor(
+        lambda image, given: branches.logits(name, image, given),
+        recipe.data.patch_size, recipe.prediction.overlap, mirror, device, precision,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained run, rebuilt from its own files: all that predicting needs."""
+
+    recipe: Recipe
+    modalities: tuple[Modality, ...]
+    classes: tuple[str, ...]
+    ending: str
+    preprocessing: Preprocessing
+    predictor: Predictor
+
+
+def model_notes(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """Return what a run's weights are kept with, so that they can be used without the dataset."""
+    dataset = prepared.dataset
+    return {
+        "recipe": recipe.resolved(),
+        "modalities": [[m.name, m.channel, m.number] for m in dataset.modalities],
+        "classes": list(dataset.classes),
+        "ending": dataset.ending,
+        "preprocessing": json.loads(prepared.preprocessing.model_dump_json()),
+    }
+
+
+def load_model(run: Path, mirror: bool = False) -> Model:
+    """Rebuild a finished run's networks from its weights. Raises DataError."""
+    if not (run / "weights.json").is_file():
+        raise DataError(f"{run}: holds no weights.json; is it a run, and has it finished? (wsseg train ... --resume)")
+    tensors, notes = read_tensors(run / "weights")
+    recipe = recipe_from(notes["recipe"])
+    preprocessing = Preprocessing.model_validate(notes["preprocessing"])
+    classes = tuple(notes["classes"])
+    device = choose_device("auto")
+    branches = make_branches(recipe, preprocessing, len(classes))
+    branches.load_state_dict(tensors)
+    branches.to(device).eval()
+    modalities = tuple(Modality(*m) for m in notes["modalities"])
+    predictor = make_predictor(recipe, branches, device, mirror or recipe.prediction.mirror)
+    return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor)

@@ -1,0 +1,176 @@
+"""The verbs, as typed. No logic here, and nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBar
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train 3D medical image segmentation from sparse annotation, on several modalities at once.",
+)
+annotate = typer.Typer(no_args_is_help=True, help="Make sparse annotation.")
+app.add_typer(annotate, name="annotate")
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="e.g. training.iterations=1000")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see `wsseg recipes`.")]
+
+
+class Terminal:
+    """What the verbs say, as lines, tables and bars; as plain lines where no person is watching."""
+
+    def __init__(self) -> None:
+        self.console = Console(soft_wrap=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Say one line."""
+        self.console.print(text, markup=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        table = Table(title=title, title_justify="left")
+        for n, column in enumerate(columns):
+            table.add_column(column, justify="left" if n == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table, soft_wrap=False)
+
+    @contextmanager
+    def progress(self, what: str, total: int, done: int = 0) -> Iterator[_Bar]:
+        """Show a bar with a forecast."""
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        with RichBar(*columns, console=self.console, disable=not self.console.is_terminal) as bars:
+            yield _Bar(self, bars, what, total, done)
+
+
+class _Bar:
+    """One bar; without a terminal it says a line with a forecast at every tenth."""
+
+    def __init__(self, terminal: Terminal, bars: RichBar, what: str, total: int, done: int) -> None:
+        self.terminal, self.bars, self.what, self.total = terminal, bars, what, total
+        self.task = bars.add_task(what, total=total, completed=done, note="")
+        self.first = self.done = done
+        self.note, self.began = "", time.monotonic()
+
+    def advance(self, note: str = "") -> None:
+        """Count one more."""
+        self.done += 1
+        self.note = note or self.note
+        self.bars.update(self.task, advance=1, note=self.note)
+        tenth = max(1, self.total // 10)
+        if not self.terminal.console.is_terminal and (self.done % tenth == 0 or self.done == self.total):
+            spent = time.monotonic() - self.began
+            left = spent / max(1, self.done - self.first) * (self.total - self.done)
+            self.terminal.say(f"{self.what}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {self.note}")
+
+
+@contextmanager
+def _mending() -> Iterator[None]:
+    """Turn faults into lines on stderr and exit code 2, and a request to stop into a clean end."""
+    from wsseg.contracts import FaultsError
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    try:
+        yield
+    except FaultsError as error:
+        for fault in error.faults:
+            typer.echo(f"error: {fault}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the last checkpoint is kept: the same command with --resume goes on from it", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run is kept; default runs/NAME/TIME.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's newest checkpoint.")] = False,
+) -> None:
+    """Train a recipe, score its held-out cases, keep the run."""
+    with _mending():
+        from wsseg import commands
+
+        run = commands.train(recipe, overrides or [], run_dir, resume, Terminal())
+        typer.echo(f"run: {run}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
+    images: Annotated[Path, typer.Argument(help="A folder of CASE_0000.nii.gz, ..., numbered as in training.")],
+    out: Annotated[Path, typer.Argument(help="Where label maps go, one a case, on the input's own grid.")],
+    probabilities: Annotated[bool, typer.Option(help="Also write a probability map a class.")] = False,
+    mirror: Annotated[bool, typer.Option(help="Average over mirrored looks: better, eight times slower.")] = False,
+) -> None:
+    """Segment new cases with a finished run."""
+    with _mending():
+        from wsseg import commands
+
+        commands.predict(run, images, out, probabilities, mirror, Terminal())
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="A folder of label maps.")],
+    references: Annotated[Path, typer.Argument(help="A folder of dense label maps with the same names.")],
+    out: Annotated[Path, typer.Option(help="The table, a row a case and class.")] = Path("scores.csv"),
+    tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of nsd.")] = 2.0,
+) -> None:
+    """Score label maps against dense references: dice, hd95_mm, assd_mm, nsd, volumes."""
+    with _mending():
+        from wsseg import commands
+
+        commands.evaluate(predictions, references, out, tolerance_mm, Terminal())
+
+
+@app.command()
+def check(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Find every fault of a recipe and its data before anything is trained."""
+    with _mending():
+        from wsseg import commands
+
+        commands.check(recipe, overrides or [], Terminal())
+
+
+@annotate.command()
+def simulate(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder with dense labels in labelsTr.")],
+    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/strokes.yaml")],
+) -> None:
+    """Simulate strokes from dense labels into DATASET/annotations/<protocol>/."""
+    with _mending():
+        from wsseg import commands
+
+        commands.annotate_simulate(dataset, protocol, Terminal())
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come along."""
+    with _mending():
+        from wsseg import commands
+
+        commands.recipes(Terminal())
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

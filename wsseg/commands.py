@@ -1,0 +1,163 @@
+"""THE HALL, where the rooms meet: one function a verb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsseg import assembly, geometry, nifti
+from wsseg.annotation import simulate
+from wsseg.assembly import Prepared
+from wsseg.contracts import DataError, Reporter
+from wsseg.data.cases import image_cases
+from wsseg.data.fingerprint import to_grid
+from wsseg.data.loading import load_case
+from wsseg.evaluation import scoring
+from wsseg.experiment import Experiment
+from wsseg.prediction.predictor import label_map
+from wsseg.recipe import read_recipe
+from wsseg.runs import RunFolder, flat
+from wsseg.schema import Recipe
+from wsseg.tracking import Tracker, git_commit, versions
+
+
+def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
+    """Train a recipe, score its held-out cases with the final weights, and return the run's directory."""
+    recipe = read_recipe(path, overrides)
+    run = RunFolder.open(recipe, run_dir, resume, report)
+    if run.finished:
+        report.say(f"{run.path} has finished before: nothing to do")
+        return run.path
+    prepared = assembly.prepare(recipe, report)
+    _say_data(recipe, prepared, report)
+    files = [*run.keep_recipe(recipe, path, overrides), run.write("plan.json", _plan(recipe, prepared))]
+    tracker = _open_tracker(run, recipe, prepared, report)
+    status = "FAILED"
+    try:
+        for file in files:
+            tracker.file(file)
+        Experiment(recipe, prepared, run, tracker, report).conduct()
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(status)
+    report.say(tracker.where())
+    return run.path
+
+
+def predict(run: Path, images: Path, out: Path, probabilities: bool, mirror: bool, report: Reporter) -> None:
+    """Write a label map for every case of a folder, on its own grid; with `probabilities` also one map a class."""
+    model = assembly.load_model(run, mirror)
+    cases = image_cases(images, model.modalities, model.ending)
+    kinds = {m.name: m.kind for m in model.modalities}
+    faults: list[str] = []
+    with report.progress("predicting", len(cases)) as bar:
+        for case in cases:
+            bar.advance(case.name)
+            try:
+                loaded = load_case(case, len(model.classes), None)
+            except DataError as error:
+                faults += error.faults
+                continue
+            present = tuple(array is not None for array in loaded.images.values())
+            image = model.preprocessing.scale(to_grid(loaded, kinds, model.preprocessing.spacing_mm), present)
+            found = model.predictor.probabilities(image, present)
+            nifti.write(out / f"{case.name}{model.ending}", label_map(found, loaded.grid.shape), loaded.grid)
+            for c, name in enumerate(model.classes) if probabilities else ():
+                values = geometry.resample_channels(found[c : c + 1], loaded.grid.shape)[0]
+                nifti.write(out / "probabilities" / name / f"{case.name}{model.ending}", values, loaded.grid)
+    if faults:
+        raise DataError(faults)
+    report.say(f"{len(cases)} label maps: {out}")
+
+
+def evaluate(predictions: Path, references: Path, out: Path, tolerance_mm: float, report: Reporter) -> None:
+    """Score a folder of label maps against a folder of dense references."""
+    rows = scoring.score_folder(predictions, references, None, tolerance_mm, report)
+    scoring.write_csv(rows, out)
+    report.table(f"scores of {predictions}", scoring.summary_columns(tolerance_mm), scoring.summary(rows))
+    report.say(f"a row a case and class: {out}")
+
+
+def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
+    """Read every file of a recipe's dataset but those of imagesTs, build its networks, and say what was found."""
+    recipe = read_recipe(path, overrides)
+    prepared = assembly.prepare(recipe, report)
+    _say_data(recipe, prepared, report)
+    classes = len(prepared.dataset.classes)
+    branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
+    assembly.make_supervision(recipe, branches, classes)
+    assembly.make_batches(recipe, prepared, torch.device("cpu")).at(0)
+    size = sum(p.numel() for p in branches.parameters()) / 1e6
+    report.say(f"networks {', '.join(recipe.networks)}: {size:.2f} million parameters")
+    report.say("no fault found")
+
+
+def annotate_simulate(dataset: Path, protocol: Path, report: Reporter) -> None:
+    """Simulate strokes from the dense labels of a dataset."""
+    out = simulate.simulate_dataset(dataset, assembly.read_protocol(protocol), report)
+    report.say(f"strokes: {out}")
+    report.say(f"to learn from them: data.root={dataset} data.annotation={out.relative_to(dataset)}")
+
+
+def recipes(report: Reporter) -> None:
+    """List the recipes that come along, by the comment that heads each file."""
+    folder = Path(__file__).parent.parent / "recipes"
+    rows = []
+    for path in sorted(folder.glob("*.yaml")):
+        with path.open(encoding="utf-8") as file:
+            rows.append([f"recipes/{path.name}", file.readline().lstrip("# ").strip()])
+    report.table(f"recipes in {folder}", ["recipe", "what it is"], rows)
+
+
+def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
+    """Say whose cases were found, what is drawn in them, and what of it survived resampling."""
+    dataset, found = prepared.dataset, prepared.fingerprint
+    drawn = sum(s.meta.annotated is not None for s in prepared.training)
+    lacking = sum(not all(s.meta.present) for s in prepared.training)
+    report.say(
+        f"{dataset.name}: {len(prepared.training)} cases to train on ({drawn} annotated, {lacking} lack a modality), "
+        f"{len(prepared.held_out)} held out (fold {recipe.data.fold} of {recipe.data.folds})"
+    )
+    voxels = sum(float(torch.tensor(s.meta.shape).prod()) for s in prepared.training if s.meta.annotated is not None)
+    rows = []
+    for name, before in found.annotated_voxels.items():
+        after = found.surviving_voxels[name]
+        rows.append([name, f"{before}", f"{after}", f"{100 * after / max(voxels, 1):.3f} %"])
+    x, y, z = prepared.preprocessing.spacing_mm
+    columns = ["class", "voxels as drawn", f"at {x:g} x {y:g} x {z:g} mm", "of all voxels"]
+    report.table(f"annotation {recipe.data.annotation}", columns, rows)
+
+
+def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """Return what was decided from the data: split, fingerprint, normalisation."""
+    return {
+        "dataset": prepared.dataset.name,
+        "fold": recipe.data.fold,
+        "folds": recipe.data.folds,
+        "training": {case.name: case.patient for case in prepared.split.training},
+        "held_out": {case.name: case.patient for case in prepared.split.held_out},
+        "fingerprint": prepared.fingerprint.model_dump(mode="json"),
+        "preprocessing": prepared.preprocessing.model_dump(mode="json"),
+    }
+
+
+def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Reporter) -> Tracker:
+    found = prepared.fingerprint
+    counts = {f"annotated/{name}": float(n) for name, n in found.annotated_voxels.items()}
+    counts |= {f"surviving/{name}": float(n) for name, n in found.surviving_voxels.items()}
+    tracker = Tracker.open(
+        run.path,
+        experiment=recipe.tracking.experiment,
+        run_name=recipe.name,
+        parameters=flat(recipe.resolved()),
+        tags={**versions(), "git_commit": git_commit(Path(__file__).parent), "dataset": prepared.dataset.name},
+        say=report.say,
+    )
+    tracker.metrics(counts, 0)
+    return tracker

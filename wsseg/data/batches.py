@@ -1,0 +1,109 @@
+"""Stored cases -> the batch of an iteration. What a slot holds is a pure function of (seed, iteration, slot)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wsseg.contracts import IGNORE, Batch, DataError, Spacing, Triple
+from wsseg.data.fingerprint import Preprocessing
+from wsseg.data.store import Stored
+from wsseg.data.transforms import Augmentation, augment, margin
+from wsseg.nifti import Array
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How patches are drawn: some around annotated foreground (class-balanced), the rest around any annotated voxel."""
+
+    patch_size: Triple
+    spacing_mm: Spacing
+    batch_size: int
+    oversample_foreground: float
+    unlabelled_share: float
+    seed: int
+    augmentation: Augmentation
+
+
+class Batches:
+    """The batches of a run, by iteration.
+
+    Args:
+        stored: The training cases.
+        preprocessing: What finishes the stored intensities.
+        sampling: How patches are drawn.
+        device: Where patches are augmented and left.
+
+    Raises:
+        DataError: No case is annotated, or unlabelled slots are asked for and every case is annotated.
+    """
+
+    def __init__(
+        self, stored: Sequence[Stored], preprocessing: Preprocessing, sampling: Sampling, device: torch.device
+    ) -> None:
+        self.labelled = [s for s in stored if s.meta.surviving is not None and sum(s.meta.surviving) > 0]
+        self.unlabelled = [s for s in stored if s not in self.labelled]
+        if not self.labelled:
+            raise DataError("no training case has an annotated voxel")
+        if sampling.unlabelled_share > 0 and not self.unlabelled:
+            raise DataError(
+                f"data.unlabelled_share: is {sampling.unlabelled_share}, but every case is annotated; set it to 0"
+            )
+        self.preprocessing, self.sampling, self.device = preprocessing, sampling, device
+        self.read_size = margin(sampling.patch_size, sampling.augmentation, sampling.spacing_mm)
+        self._open = {s.case.name: (s.image(), s.label()) for s in stored}
+        self._sites = {s.case.name: s.sites() for s in self.labelled}
+
+    def at(self, iteration: int) -> Batch:
+        """Return the batch of an iteration, augmented, on the device."""
+        sampling, slots = self.sampling, range(self.sampling.batch_size)
+        randoms = [np.random.default_rng([sampling.seed, iteration, slot]) for slot in slots]
+        chosen = [self._choose(iteration, slot, randoms[slot]) for slot in slots]
+        patches = [self._patch(s, centre) for s, centre in chosen]
+        present = torch.tensor([s.meta.present for s, _ in chosen], device=self.device)
+        spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
+        image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
+        label = torch.from_numpy(np.stack([label for _, label in patches])).to(self.device)
+        image, label, given = augment(
+            image, label, present, sampling.patch_size, spacing, sampling.augmentation, randoms
+        )
+        names = tuple(s.case.name for s, _ in chosen)
+        return Batch(image, present, given, label, spacing.to(self.device), names)
+
+    def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[Stored, Array]:
+        """Choose a slot's case and the voxel at its patch's centre."""
+        sampling = self.sampling
+        # A share of the slots, not of the draws: 0.25 of 2 slots is one slot in every second iteration.
+        shift = np.random.default_rng([sampling.seed, iteration]).random()
+        unlabelled = int(sampling.unlabelled_share * sampling.batch_size + shift)
+        if slot >= sampling.batch_size - unlabelled:
+            stored = self.unlabelled[random.integers(len(self.unlabelled))]
+            return stored, random.integers(0, stored.meta.shape)
+        stored = self.labelled[random.integers(len(self.labelled))]
+        sites = self._sites[stored.case.name]
+        foreground = [c for c in range(1, len(sites)) if len(sites[c])]
+        if foreground and random.random() < sampling.oversample_foreground:
+            drawn = sites[foreground[random.integers(len(foreground))]]
+        else:
+            counts = np.array(stored.meta.surviving, float)
+            drawn = sites[random.choice(len(counts), p=counts / counts.sum())]
+        return stored, drawn[random.integers(len(drawn))].astype(np.int64)
+
+    def _patch(self, stored: Stored, centre: Array) -> tuple[Array, Array]:
+        """Cut the region around `centre`; the patch at its middle stays inside the volume wherever it fits."""
+        image, label = self._open[stored.case.name]
+        size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
+        shape = np.array(stored.meta.shape)
+        start = np.where(shape > size, (centre - size // 2).clip(0, (shape - size).clip(0)), (shape - size) // 2)
+        start = start - (read - size) // 2
+        inside = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
+        placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(inside, start, strict=True))
+        cut = np.zeros((image.shape[0], *read), np.float32)
+        cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
+        drawn = np.full(tuple(read), IGNORE, np.int64)
+        if label is not None:
+            drawn[placed] = label[inside]
+        return cut, drawn

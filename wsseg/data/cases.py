@@ -1,0 +1,238 @@
+"""A dataset folder in nnU-Net v2's layout -> cases, and their split by patient."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from wsseg.contracts import IGNORE, Case, DataError
+from wsseg.plugins import suggest
+
+ENDINGS = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality: its name in the recipe, its name in dataset.json, and the number that its files bear."""
+
+    name: str
+    channel: str
+    number: int
+
+    @property
+    def kind(self) -> Literal["ct", "other"]:
+        """`ct` has absolute units (HU); all else is normalised volume by volume."""
+        return "ct" if re.match(r"(?i)ct($|[^a-z])", self.channel) else "other"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset folder holds.
+
+    Attributes:
+        classes: Names of the classes by label value, background first.
+        ignore_value: The value of an unannotated voxel on disk in the annotation folder; None where it declares none.
+        reference_ignore: The same of labelsTr, where the dense references lie.
+        training: Cases of imagesTr.
+        test: Cases of imagesTs; training never opens them.
+    """
+
+    name: str
+    root: Path
+    ending: str
+    modalities: tuple[Modality, ...]
+    classes: tuple[str, ...]
+    ignore_value: int | None
+    reference_ignore: int | None
+    training: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+
+def read_dataset(
+    root: Path, annotation: str, modalities: Mapping[str, str] | None, wanted: Iterable[str], patient: str | None
+) -> Dataset:
+    """Read a dataset folder: dataset.json and the names of its files; no volume is opened.
+
+    Args:
+        root: The folder.
+        annotation: The folder below it to learn from.
+        modalities: Recipe name -> channel name of dataset.json; by default they are equal, ignoring case.
+        wanted: Modalities that the recipe's networks read, in any order.
+        patient: A regular expression found in a case's name; its first group (or all of it) is the patient.
+
+    Raises:
+        DataError: With all faults.
+    """
+    meta = _metadata(root)
+    faults: list[str] = []
+    channels = {int(number): str(name) for number, name in meta["channel_names"].items()}
+    found = _modalities(channels, modalities, list(wanted), root, faults)
+    classes = _classes(meta["labels"], root, faults)
+    ending = str(meta.get("file_ending", ".nii.gz"))
+    if ending not in ENDINGS:
+        faults.append(f"{root / 'dataset.json'}: file_ending {ending!r} is not read; convert the images to .nii.gz")
+    if not (root / annotation).is_dir():
+        near = sorted(f.name for f in root.iterdir() if f.is_dir() and f.name.startswith(("labels", "scribbles")))
+        near += [f"annotations/{f.name}" for f in sorted(root.glob("annotations/*")) if f.is_dir()]
+        faults.append(f"{root / annotation}: no such folder to learn from; data.annotation may be: {', '.join(near)}")
+    training = _cases(root, "Tr", annotation, found, ending, patient, faults)
+    test = _cases(root, "Ts", None, found, ending, None, [])
+    if not training and not faults:
+        faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
+    faults += _orphans(root, annotation, training, ending)
+    if faults:
+        raise DataError(faults)
+    ignore, reference_ignore = (_ignore_value(root, folder, meta) for folder in (annotation, "labelsTr"))
+    name = str(meta.get("name", root.name))
+    return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test)
+
+
+def _metadata(root: Path) -> dict[str, Any]:
+    path = root / "dataset.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta["channel_names"].items(), meta["labels"].items()
+    except FileNotFoundError as error:
+        what = "no such folder" if not root.is_dir() else "has no dataset.json (nnU-Net v2's layout)"
+        raise DataError(f"{root}: {what}; say where the data lies: data.root=/path/to/dataset") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: needs `channel_names` and `labels` as nnU-Net v2 writes them ({error})") from error
+    return dict(meta)
+
+
+def _modalities(
+    channels: Mapping[int, str], names: Mapping[str, str] | None, wanted: list[str], root: Path, faults: list[str]
+) -> tuple[Modality, ...]:
+    numbers = {channel.lower(): number for number, channel in channels.items()}
+    found = []
+    for name in names or dict.fromkeys(wanted):
+        channel = (names or {}).get(name, name)
+        if channel.lower() in numbers:
+            number = numbers[channel.lower()]
+            found.append(Modality(name, channels[number], number))
+        else:
+            hint = suggest(channel, list(channels.values()))
+            faults.append(
+                f"{root / 'dataset.json'}: no channel {channel!r} for modality {name!r}{hint} (data.modalities)"
+            )
+    if names:
+        unknown = [name for name in wanted if name not in names]
+        faults += [f"data.modalities: does not name {name!r}, which a network reads" for name in dict.fromkeys(unknown)]
+    return tuple(sorted(found, key=lambda modality: modality.number))
+
+
+def _classes(labels: Mapping[str, Any], root: Path, faults: list[str]) -> tuple[str, ...]:
+    values = {name: value for name, value in labels.items() if name != "ignore"}
+    if any(not isinstance(value, int) for value in values.values()):
+        faults.append(f"{root / 'dataset.json'}: labels must be single integers; region lists are not read")
+        return ()
+    if sorted(values.values()) != list(range(len(values))) or len(values) < 2 or len(values) > IGNORE:
+        faults.append(f"{root / 'dataset.json'}: labels must be 0 (background), 1, 2, ... without a gap, got {values}")
+        return ()
+    return tuple(sorted(values, key=lambda name: int(values[name])))
+
+
+def _ignore_value(root: Path, annotation: str, meta: Mapping[str, Any]) -> int | None:
+    """The annotation folder's own declaration first, then dataset.json's `scribbles`, then its `labels.ignore`."""
+    own = root / annotation / "annotation.json"
+    if own.is_file():
+        value = json.loads(own.read_text(encoding="utf-8")).get("ignore_value")
+        if value is not None:
+            return int(value)
+    scribbles = meta.get("scribbles", {})
+    if "ignore_value" in scribbles and scribbles.get("dir", annotation) == annotation:
+        return int(scribbles["ignore_value"])
+    value = meta["labels"].get("ignore")
+    return None if value is None else int(value)
+
+
+def _cases(
+    root: Path, part: str, annotation: str | None, modalities: Sequence[Modality], ending: str,
+    patient: str | None, faults: list[str],
+) -> tuple[Case, ...]:  # fmt: skip
+    cases = []
+    for name, images in _images(root / f"images{part}", modalities, ending).items():
+        if any(images.values()):
+            drawn = file_if_there(root / annotation / f"{name}{ending}") if annotation else None
+            truth = file_if_there(root / f"labels{part}" / f"{name}{ending}")
+            cases.append(Case(name, images, drawn, truth, _patient(name, patient, faults)))
+    return tuple(cases)
+
+
+def _images(folder: Path, modalities: Sequence[Modality], ending: str) -> dict[str, dict[str, Path | None]]:
+    """Return the image files of a folder: case -> modality -> path, None where the case lacks it."""
+    stems = (file.name.removesuffix(ending) for file in folder.glob(f"*{ending}"))
+    names = sorted({match.group(1) for stem in stems if (match := re.fullmatch(r"([^.].*)_\d{4}", stem))})
+    return {
+        name: {m.name: file_if_there(folder / f"{name}_{m.number:04d}{ending}") for m in modalities} for name in names
+    }
+
+
+def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tuple[Case, ...]:
+    """Return the cases of a folder of images alone, numbered as in training. Raises DataError where it holds none."""
+    found = _images(folder, modalities, ending)
+    cases = tuple(Case(name, images, None, None, name) for name, images in found.items() if any(images.values()))
+    if not cases:
+        wanted = ", ".join(f"CASE_{m.number:04d}{ending} ({m.channel})" for m in modalities)
+        raise DataError(f"{folder}: holds no image; expected {wanted}")
+    return cases
+
+
+def file_if_there(path: Path) -> Path | None:
+    """Return the path if a file lies there."""
+    return path if path.is_file() else None
+
+
+def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+    if pattern is None:
+        return name
+    match = re.search(pattern, name)
+    if match is None:
+        faults.append(f"data.patient: {pattern!r} finds no patient in the case name {name!r}")
+        return name
+    return match.group(1) if match.groups() else match.group(0)
+
+
+def _orphans(root: Path, annotation: str, cases: Sequence[Case], ending: str) -> list[str]:
+    known = {case.name for case in cases}
+    drawn = {f.name.removesuffix(ending) for f in (root / annotation).glob(f"*{ending}") if not f.name.startswith(".")}
+    return [
+        f"{root / annotation / (name + ending)}: annotates a case without an image of the recipe's modalities"
+        for name in sorted(drawn - known)
+    ]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is trained on, and who is held out."""
+
+    training: tuple[Case, ...]
+    held_out: tuple[Case, ...]
+
+
+def split(cases: Sequence[Case], folds: int, fold: int | None, seed: int) -> Split:
+    """Split by patient: fold `fold` of `folds` is held out; None holds nobody out.
+
+    Patients of whom nothing was drawn cannot be scored, so they are always trained on (as unlabelled). The folds hang
+    on the data and on `seed` alone, which is not the run's seed: two seeds of one recipe meet the same fold.
+
+    Raises:
+        DataError: There are fewer annotated patients than folds.
+    """
+    if fold is None:
+        return Split(tuple(cases), ())
+    drawn = sorted({case.patient for case in cases if case.annotation or case.reference})
+    if len(drawn) < folds:
+        raise DataError(f"data.folds: {folds} folds need as many annotated patients, there are {len(drawn)}; lower it")
+    order = np.random.default_rng(seed).permutation(len(drawn))
+    held = {drawn[i] for i in np.array_split(order, folds)[fold]}
+    return Split(
+        tuple(case for case in cases if case.patient not in held),
+        tuple(case for case in cases if case.patient in held),
+    )

@@ -1,0 +1,112 @@
+"""One case, read once and checked: every fault of its files in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsseg import nifti
+from wsseg.contracts import IGNORE, Case, DataError
+from wsseg.nifti import Array, Grid
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A case in memory: raw intensities by modality (None where it lacks one), its label or None, its grid."""
+
+    case: Case
+    images: Mapping[str, Array | None]
+    label: Array | None
+    grid: Grid
+
+
+def load_case(case: Case, classes: int, ignore_value: int | None) -> Loaded:
+    """Read a case's images and annotation.
+
+    Args:
+        case: Whose files.
+        classes: C; a label value of C or more that is not `ignore_value` is a fault.
+        ignore_value: The value on disk of a voxel that nobody annotated.
+
+    Returns:
+        Images in float32, the label in uint8 with IGNORE, all canonical on one grid.
+
+    Raises:
+        DataError: With all faults of this case: unreadable files, grids that differ, voxels that are not finite, label
+            values that mean nothing.
+    """
+    faults: list[str] = []
+    volumes = {name: _read(path, faults) for name, path in case.images.items()}
+    drawn = _read(case.annotation, faults)
+    first = next(((case.images[n], v) for n, v in volumes.items() if v is not None), None)
+    if first is None:
+        raise DataError(faults or [f"{case.name}: has no image"])
+    for path, volume in [*((case.images[n], v) for n, v in volumes.items()), (case.annotation, drawn)]:
+        if volume is not None and path is not None:
+            faults += _grid_faults(path, volume.grid, first[0] or Path(), first[1].grid)
+    images = {n: None if v is None else _finite(case.images[n], v.array, faults) for n, v in volumes.items()}
+    label = None if drawn is None else _label(case.annotation, drawn.array, classes, ignore_value, faults)
+    if faults:
+        raise DataError(faults)
+    return Loaded(case, images, label, first[1].grid)
+
+
+def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array | None:
+    """Read a case's dense truth, for scoring; None where it has none, or where some of it was never drawn."""
+    if case.reference is None:
+        return None
+    faults: list[str] = []
+    label = _label(case.reference, nifti.read(case.reference).array, classes, ignore_value, faults)
+    if faults:
+        raise DataError(faults)
+    return None if (label == IGNORE).any() else label
+
+
+def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
+    if path is None:
+        return None
+    try:
+        return nifti.read(path)
+    except DataError as error:
+        faults += error.faults
+        return None
+
+
+def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[str]:
+    if grid.shape != expected.shape:
+        return [f"{path} is {grid.shape}, {first.name} is {expected.shape}: resample one onto the other's grid"]
+    moved = expected.displacement_voxels(grid)
+    if moved > nifti.CORNER_TOLERANCE_VOXELS:
+        remedy = "resample one onto the other's grid"
+        return [f"{path}: its corner lies {moved:.1f} voxels from that of {first.name}: {remedy}"]
+    return []
+
+
+def _finite(path: Path | None, array: Array, faults: list[str]) -> Array:
+    values = np.asarray(array, np.float32)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        faults.append(f"{path}: {bad} voxels are not finite (NaN or infinity): export it again, or set them to 0")
+    return values
+
+
+def _label(path: Path | None, array: Array, classes: int, ignore_value: int | None, faults: list[str]) -> Array:
+    values, counts = np.unique(array, return_counts=True)
+    whole = np.rint(values)
+    allowed = (whole >= 0) & (whole < classes)
+    if ignore_value is not None:
+        allowed |= whole == ignore_value
+    wrong = ~allowed | (np.abs(values - whole) > 1e-3)
+    if wrong.any():
+        found = ", ".join(f"{v:g} ({n} voxels)" for v, n in list(zip(values[wrong], counts[wrong], strict=True))[:8])
+        known = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
+        hint = "" if ignore_value is not None else "; if one of them means 'not annotated', declare it: annotation.json"
+        faults.append(f"{path}: holds {found}, expected {known}{hint}")
+        return np.zeros(array.shape, np.uint8)
+    label = np.rint(array).astype(np.int64)
+    if ignore_value is not None:
+        label[label == ignore_value] = IGNORE
+    return label.astype(np.uint8)

@@ -1,0 +1,206 @@
+"""The preprocessed cache: each case once, memory-mapped, keyed by its files' content and its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from wsseg import geometry
+from wsseg.contracts import IGNORE, Case, DataError, Reporter, Spacing
+from wsseg.data.cases import Dataset
+from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
+from wsseg.data.loading import load_case
+from wsseg.nifti import Array
+
+LAYOUT = 1
+"""Raise it whenever the meaning of a stored file changes."""
+SITES_A_CLASS = 20_000
+
+
+class StoredMeta(BaseModel):
+    """What is known of a stored case without opening its volumes."""
+
+    model_config = ConfigDict(frozen=True)
+    shape: tuple[int, int, int]
+    disk_spacing_mm: Spacing
+    spacing_mm: Spacing
+    present: tuple[bool, ...]
+    annotated: tuple[int, ...] | None
+    surviving: tuple[int, ...] | None
+    intensities: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A case in the cache: image (M, X, Y, Z) float16, label (X, Y, Z) uint8, and where its annotated voxels lie."""
+
+    case: Case
+    folder: Path
+    meta: StoredMeta
+
+    def image(self) -> Array:
+        """Map the image; a patch is read without touching the rest."""
+        mapped: Array = np.load(self.folder / "image.npy", mmap_mode="r")
+        return mapped
+
+    def label(self) -> Array | None:
+        """Map the label; None where nobody annotated the case."""
+        if self.meta.annotated is None:
+            return None
+        mapped: Array = np.load(self.folder / "label.npy", mmap_mode="r")
+        return mapped
+
+    def sites(self) -> list[Array]:
+        """Return, class by class, positions (n, 3) of annotated voxels: all of them, or 20,000 drawn at random."""
+        with np.load(self.folder / "sites.npz") as kept:
+            return [kept[str(c)] for c in range(len(kept.files))]
+
+
+def cache_folder() -> Path:
+    """Return where wsseg keeps what it can make again: $WSSEG_CACHE, else the user's cache directory."""
+    if "WSSEG_CACHE" in os.environ:
+        return Path(os.environ["WSSEG_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wsseg"
+
+
+def store(
+    dataset: Dataset, cases: Sequence[Case], spacing_mm: Spacing, report: Reporter, folder: Path | None = None
+) -> tuple[Stored, ...]:
+    """Preprocess the cases that the cache does not hold yet, several at a time, and return all of them.
+
+    Raises:
+        DataError: With the faults of every case.
+    """
+    folder = folder or cache_folder() / "store"
+    faults: list[str] = []
+
+    def one(case: Case) -> Stored | None:
+        try:
+            return _one(dataset, case, spacing_mm, folder)
+        except DataError as error:
+            faults.extend(error.faults)
+            return None
+
+    done = each(one, cases, "reading cases", report)
+    if faults:
+        raise DataError(sorted(faults))
+    return tuple(stored for stored in done if stored is not None)
+
+
+def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: Reporter) -> list[Any]:
+    """Do `work` on every case, as many at a time as there are processors, with a bar; results in the cases' order."""
+    with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        results = []
+        for case, result in zip(cases, pool.map(work, cases), strict=True):
+            results.append(result)
+            bar.advance(case.name)
+    return results
+
+
+def _one(dataset: Dataset, case: Case, spacing_mm: Spacing, folder: Path) -> Stored:
+    kept = folder / _key(dataset, case, spacing_mm)
+    if not (kept / "meta.json").is_file():
+        _preprocess(dataset, case, spacing_mm, kept)
+    meta = StoredMeta.model_validate_json((kept / "meta.json").read_bytes())
+    return Stored(case, kept, meta)
+
+
+def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
+    """Hash what decides the stored bytes: the content of the case's files, and every setting that shapes them."""
+    digest = hashlib.sha256()
+    settings = [LAYOUT, spacing_mm, dataset.ignore_value, len(dataset.classes)]
+    settings += [[m.name, m.kind, case.images[m.name] is not None] for m in dataset.modalities]
+    digest.update(json.dumps(settings).encode())
+    for path in [*case.images.values(), case.annotation]:
+        digest.update(b"|")
+        if path is not None:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _preprocess(dataset: Dataset, case: Case, spacing_mm: Spacing, kept: Path) -> None:
+    classes = len(dataset.classes)
+    loaded = load_case(case, classes, dataset.ignore_value)
+    image = to_grid(loaded, {m.name: m.kind for m in dataset.modalities}, spacing_mm)
+    annotated = surviving = None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=kept.parent))
+    np.save(partial / "image.npy", image)
+    if loaded.label is not None:
+        shape = (image.shape[1], image.shape[2], image.shape[3])
+        label = geometry.resample_label(loaded.label, shape, classes)
+        np.save(partial / "label.npy", label)
+        _save_sites(partial / "sites.npz", label, classes)
+        annotated = tuple(int(n) for n in geometry.count_annotated(loaded.label, classes))
+        surviving = tuple(int(n) for n in geometry.count_annotated(label, classes))
+    meta = StoredMeta(
+        shape=(image.shape[1], image.shape[2], image.shape[3]), disk_spacing_mm=loaded.grid.spacing_mm,
+        spacing_mm=spacing_mm, present=tuple(v is not None for v in loaded.images.values()), annotated=annotated,
+        surviving=surviving, intensities=sample_intensities(loaded),
+    )  # fmt: skip
+    (partial / "meta.json").write_text(meta.model_dump_json())
+    try:
+        partial.rename(kept)
+    except OSError:  # another run stored the same case in the meantime
+        shutil.rmtree(partial)
+
+
+def _save_sites(path: Path, label: Array, classes: int) -> None:
+    random = np.random.default_rng(0)
+    sites: dict[str, Any] = {}
+    for c in range(classes):
+        where = np.argwhere(label == c).astype(np.int16)
+        few = len(where) <= SITES_A_CLASS
+        sites[str(c)] = where if few else where[random.choice(len(where), SITES_A_CLASS, replace=False)]
+    np.savez(path, **sites)
+
+
+def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
+    """Sum up the training cases of a fold."""
+
+    def total(counts: Iterable[tuple[int, ...] | None]) -> dict[str, int]:
+        sums = np.sum([c for c in counts if c is not None] or [(0,) * len(dataset.classes)], axis=0)
+        return {name: int(n) for name, n in zip(dataset.classes, sums, strict=True)}
+
+    metas = [stored.meta for stored in training]
+    spacing = np.median([m.disk_spacing_mm for m in metas], axis=0)
+    shape = np.median([m.shape for m in metas], axis=0).round().astype(int)
+    return Fingerprint(
+        cases=len(metas),
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
+        annotated_voxels=total(m.annotated for m in metas),
+        surviving_voxels=total(m.surviving for m in metas),
+        intensities={m.name: summarise([s.intensities for s in metas], m.name) for m in dataset.modalities},
+    )
+
+
+def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: str) -> list[str]:
+    """Return what would keep the training cases from teaching: no annotation, no background, a class never drawn."""
+    found = fingerprint(dataset, training).annotated_voxels
+    where = dataset.root / annotation
+    if not any(found.values()):
+        return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
+    return [
+        f"{where}: class {name!r} is drawn in no training case of this fold: draw it, or choose another fold"
+        for name, voxels in found.items()
+        if voxels == 0
+    ]
+
+
+def is_sparse(stored: Stored) -> bool:
+    """Whether some voxels of an annotated case were left undrawn."""
+    label = stored.label()
+    return label is not None and bool((label == IGNORE).any())

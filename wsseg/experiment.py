@@ -1,0 +1,147 @@
+"""The hall's long verb: train to the end, keep the weights, predict and score the held-out cases, draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wsseg import assembly, nifti
+from wsseg.assembly import Prepared
+from wsseg.contracts import IGNORE, Reporter
+from wsseg.data.loading import load_case, load_reference
+from wsseg.data.store import Stored
+from wsseg.evaluation import scoring
+from wsseg.evaluation.overlay import draw_overlay
+from wsseg.nifti import Array
+from wsseg.prediction.predictor import Predictor, label_map
+from wsseg.runs import RunFolder
+from wsseg.schema import Recipe
+from wsseg.tracking import Tracker
+from wsseg.training.checkpoint import Checkpoints, write_tensors
+from wsseg.training.optimization import choose_device, choose_precision
+from wsseg.training.trainer import Trainer, Watchers
+
+PICTURES = 6
+"""So many held-out cases of a run are drawn."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: a recipe, its data, where it is kept, where it is told."""
+
+    recipe: Recipe
+    prepared: Prepared
+    run: RunFolder
+    tracker: Tracker
+    report: Reporter
+
+    def conduct(self) -> None:
+        """Train (or go on training), keep the final weights, and score the held-out cases with them."""
+        recipe, prepared = self.recipe, self.prepared
+        device = choose_device(recipe.training.device)
+        precision, why = choose_precision(recipe.training.precision, device)
+        self.report.say(f"training on {device.type} in {precision} ({why})")
+        classes = len(prepared.dataset.classes)
+        branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
+        supervision = assembly.make_supervision(recipe, branches, classes)
+        batches = assembly.make_batches(recipe, prepared, device)
+        predictor = assembly.make_predictor(recipe, branches, device, mirror=False)
+        notes = {"recipe": recipe.fingerprint(), "precision": precision}
+        watchers = Watchers(
+            self.tracker.metrics, lambda: self._watch(predictor), Checkpoints(self.run.path / "checkpoints"), notes
+        )
+        trainer = Trainer(
+            branches, supervision, recipe.training, batches.at, watchers, device, precision, recipe.seed
+        )  # fmt: skip
+        self._open(prepared.training, "training")
+        self._train(trainer)
+        kept = assembly.model_notes(recipe, prepared) | {"precision": precision}
+        write_tensors(self.run.path / "weights", branches.state_dict(), kept)
+        branches.eval()
+        self._score(assembly.make_predictor(recipe, branches, device, recipe.prediction.mirror))
+
+    def _train(self, trainer: Trainer) -> None:
+        faults: list[str] = []
+        snapshot = trainer.watchers.checkpoints.newest(faults)
+        for fault in faults:
+            self.report.say(f"skipped a checkpoint: {fault}")
+        start = trainer.restore(snapshot) if snapshot else 0
+        if start:
+            self.report.say(f"going on from iteration {start}")
+        with self.report.progress("training", self.recipe.training.iterations, start) as bar:
+            trainer.fit(bar, start)
+        if trainer.skipped:
+            self.report.say(f"{trainer.skipped} iterations were skipped: their loss or gradient was not finite")
+
+    def _open(self, stored: tuple[Stored, ...], reason: str) -> None:
+        self.run.opened({s.case.name: s.case.patient for s in stored}, reason)
+
+    def _watch(self, predictor: Predictor) -> Mapping[str, float]:
+        """Score the held-out cases that have a dense reference, for watching."""
+        self._open(self.prepared.held_out, "validation")
+        rows: list[scoring.Row] = []
+        for stored in self.prepared.held_out:
+            reference = self._reference(stored)
+            if reference is not None:
+                found, grid = self._predict(predictor, stored)
+                rows += scoring.score_case(
+                    stored.case.name, found, reference, grid.spacing_mm, self._classes(), self._tolerance_mm()
+                )
+        return {f"val/{name}": value for name, value in scoring.means(rows).items()}
+
+    def _classes(self) -> dict[int, str]:
+        return {value: name for value, name in enumerate(self.prepared.dataset.classes) if value > 0}
+
+    def _tolerance_mm(self) -> float:
+        return self.recipe.evaluation.tolerance_mm
+
+    def _reference(self, stored: Stored) -> Array | None:
+        return load_reference(stored.case, len(self.prepared.dataset.classes), self.prepared.dataset.reference_ignore)
+
+    def _predict(self, predictor: Predictor, stored: Stored) -> tuple[Array, nifti.Grid]:
+        """Return the label map of a stored case on its own files' grid, and that grid."""
+        grid = nifti.read_grid(next(path for path in stored.case.images.values() if path is not None))
+        image = self.prepared.preprocessing.scale(stored.image(), stored.meta.present)
+        return label_map(predictor.probabilities(image, stored.meta.present), grid.shape), grid
+
+    def _score(self, predictor: Predictor) -> None:
+        """Predict, score and draw the held-out cases; an empty fold is said to be one."""
+        held_out, report = self.prepared.held_out, self.report
+        folder = self.run.path / "predictions"
+        self._open(held_out, "scoring")
+        with report.progress("predicting held-out cases", len(held_out)) as bar:
+            for n, stored in enumerate(held_out):
+                found, grid = self._predict(predictor, stored)
+                nifti.write(folder / f"{stored.case.name}{self.prepared.dataset.ending}", found, grid)
+                if n < PICTURES:
+                    self._draw(stored, found)
+                bar.advance(stored.case.name)
+        for name in ("recipe.yaml", "weights.json", "weights.safetensors"):
+            self.tracker.file(self.run.path / name, "" if name == "recipe.yaml" else "weights")
+        means: dict[str, float] = {}
+        if held_out:
+            rows = scoring.score_folder(
+                folder, self.prepared.dataset.root / "labelsTr", self._classes(), self._tolerance_mm(), report
+            )
+            scoring.write_csv(rows, self.run.path / "scores.csv")
+            means = scoring.means(rows)
+            title = f"held-out cases of fold {self.recipe.data.fold}, {self.prepared.dataset.name}, final weights"
+            report.table(title, scoring.summary_columns(self._tolerance_mm()), scoring.summary(rows))
+            self.tracker.file(self.run.path / "scores.csv")
+            self.tracker.metrics({f"final/{k}": v for k, v in means.items()}, self.recipe.training.iterations)
+        else:
+            report.say("no case was held out (data.fold is empty), so there is nothing to score")
+        self.run.write("finished.json", {"iterations": self.recipe.training.iterations, "scores": means})
+
+    def _draw(self, stored: Stored, found: Array) -> None:
+        """Draw a case as its files show it: image, strokes, prediction, reference."""
+        dataset = self.prepared.dataset
+        loaded = load_case(stored.case, len(dataset.classes), dataset.ignore_value)
+        images = {name: array for name, array in loaded.images.items() if array is not None}
+        path = self.run.path / "overlays" / f"{stored.case.name}.png"
+        title = f"{self.recipe.name}: {stored.case.name} ({dataset.name}, held out)"
+        strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
+        draw_overlay(
+            path, images, loaded.grid.spacing_mm, strokes, found, self._reference(stored), self._classes(), title
+        )
+        self.tracker.file(path, "overlays")

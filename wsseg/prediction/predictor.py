@@ -1,0 +1,68 @@
+"""Sliding window over a preprocessed image -> class probabilities on its grid -> a label map on the file's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.inferers.utils import sliding_window_inference
+from torch import Tensor
+
+from wsseg import geometry
+from wsseg.contracts import Triple
+from wsseg.nifti import Array
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One network, asked window by window.
+
+    Attributes:
+        logits: (image (B, M, x, y, z), given (B, M)) -> logits (B, C, x, y, z).
+        patch_size: The window, as in training.
+        overlap: Share of a window that the next one sees again; windows are blended by a Gaussian.
+        mirror: Average over the eight mirrored looks (test-time augmentation).
+        device: Where the network lies.
+        precision: bf16 or fp32, as in training.
+    """
+
+    logits: Callable[[Tensor, Tensor], Tensor]
+    patch_size: Triple
+    overlap: float
+    mirror: bool
+    device: torch.device
+    precision: str
+
+    @torch.inference_mode()
+    def probabilities(self, image: Array, present: tuple[bool, ...]) -> Tensor:
+        """Return (C, X, Y, Z) float32 probabilities of a preprocessed image (M, X, Y, Z)."""
+        whole = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None].to(self.device)
+        given = torch.tensor([present], device=self.device)
+        axes = [2, 3, 4] if self.mirror else []
+        looks = [list(chosen) for n in range(len(axes) + 1) for chosen in itertools.combinations(axes, n)]
+        total: Tensor | None = None
+        for flipped in looks:
+            look = self._slide(whole.flip(flipped), given).flip(flipped).softmax(1)
+            total = look if total is None else total + look
+        assert total is not None  # there is always the look without a flip
+        return (total[0] / len(looks)).cpu()
+
+    def _slide(self, whole: Tensor, given: Tensor) -> Tensor:
+        def window(patch: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                return self.logits(patch, given.expand(len(patch), -1)).float()
+
+        found = sliding_window_inference(
+            whole, self.patch_size, 4, window, self.overlap, mode="gaussian", padding_mode="constant", cval=0.0
+        )
+        if not isinstance(found, Tensor):
+            raise TypeError("a network must return one tensor of logits")
+        return found
+
+
+def label_map(probabilities: Tensor, shape: Triple) -> Array:
+    """Return the most probable class of each voxel, uint8, on a grid of `shape`, slab by slab."""
+    return geometry.resample_probabilities_to_label(probabilities, shape)

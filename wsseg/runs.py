@@ -1,0 +1,112 @@
+"""A run's directory: what lies where in it, and how it is begun or gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsseg.contracts import RecipeError, Reporter
+from wsseg.schema import Recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk.
+
+    recipe.yaml (as it was typed), resolved.json (every default written out), plan.json (split, fingerprint,
+    preprocessing), opened.json (every case that was opened, and for what), record.jsonl (all that was logged),
+    checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json.
+    """
+
+    path: Path
+
+    @staticmethod
+    def open(recipe: Recipe, run_dir: Path | None, resume: bool, report: Reporter) -> RunFolder:
+        """Begin a run, or go on with one.
+
+        Raises:
+            RecipeError: The directory holds a run and `--resume` was not given, or holds a run of another recipe.
+        """
+        path = run_dir or _default(recipe.name, resume)
+        run = RunFolder(path)
+        kept = path / "resolved.json"
+        if kept.is_file():
+            if not resume:
+                raise RecipeError(f"{path}: holds a run already; go on with it (--resume), or choose another --run-dir")
+            run._check_same(recipe, json.loads(kept.read_text(encoding="utf-8")))
+        elif resume:
+            report.say(f"{path} holds no run yet, so a new one begins")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be made ({error}); choose another --run-dir") from error
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, scores and all."""
+        return (self.path / "finished.json").is_file()
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write plain data as JSON."""
+        path = self.path / name
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def keep_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
+        """Keep the recipe: the file as it was, the overrides below it as a comment, and all of it resolved."""
+        typed = self.path / "recipe.yaml"
+        shutil.copyfile(source, typed)
+        with typed.open("a", encoding="utf-8") as file:
+            file.writelines(f"# command line: {override}\n" for override in overrides)
+        return [typed, self.write("resolved.json", recipe.resolved())]
+
+    def opened(self, cases: Mapping[str, str], reason: str) -> None:
+        """Record that cases (name -> patient) were opened, and for what: training, validation or scoring."""
+        path = self.path / "opened.json"
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for name, patient in cases.items():
+            entry = known.setdefault(name, {"patient": patient, "for": []})
+            entry["for"] = sorted({*entry["for"], reason})
+        self.write("opened.json", known)
+
+    def _check_same(self, recipe: Recipe, kept: Mapping[str, Any]) -> None:
+        before = Recipe.model_validate(kept)
+        if before.fingerprint() == recipe.fingerprint():
+            return
+        old, new = flat(before.resolved()), flat(recipe.resolved())
+        ignored = ("tracking.", "evaluation.", "prediction.", "data.root")
+        faults = [
+            f"{self.path}: was begun with {key}={old.get(key)}, now it is {new.get(key)}; resume with the same recipe"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key) and not key.startswith(ignored)
+        ]
+        raise RecipeError(faults)
+
+
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _default(name: str, resume: bool) -> Path:
+    """Return runs/NAME/TIME; to resume, the newest there is."""
+    folder = Path("runs") / name
+    if resume:
+        begun = sorted(path.parent for path in folder.glob("*/resolved.json"))
+        if not begun:
+            raise RecipeError(f"{folder}: holds no run to resume; leave --resume out, or name one with --run-dir")
+        return begun[-1]
+    path = folder / time.strftime("%Y%m%d-%H%M%S")
+    return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 1000:03d}")

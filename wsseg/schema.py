@@ -1,0 +1,248 @@
+"""What a recipe may say: its sections as frozen models, and what can be wrong between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from wsseg import plugins
+from wsseg.contracts import Network, RecipeError, Spacing, Term, Triple
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and a key that it does not know is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ramp(Section):
+    """A weight that grows in training: 0 until `from`, then w(t) = to * exp(-5 (1 - t)²), t in [0, 1], during `over`.
+
+    `from` and `over` are fractions of `training.iterations`, so that another budget keeps a recipe's meaning. The
+    sigmoid form is Laine & Aila's (ICLR 2017).
+    """
+
+    to: float = Field(ge=0)
+    start: float = Field(0, ge=0, le=1, alias="from")
+    over: float = Field(0, ge=0, le=1)
+
+    def at(self, progress: float) -> float:
+        """Return the weight when `progress` (0..1) of the iterations are done."""
+        if progress < self.start:
+            return 0.0
+        t = 1.0 if self.over == 0 else min(1.0, (progress - self.start) / self.over)
+        return self.to * math.exp(-5 * (1 - t) ** 2)
+
+
+class Entry(BaseModel):
+    """A line of `networks` or `supervision`: the engine's own words, and the arguments of the plug-in it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    use: str = ""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the recipe says to the plug-in itself."""
+        return dict(self.model_extra or {})
+
+
+class NetworkEntry(Entry):
+    """One branch: which plug-in, which modalities it reads, which other branches it fuses."""
+
+    reads: tuple[str, ...] = ()
+    fuses: tuple[str, ...] = ()
+
+
+class TermEntry(Entry):
+    """One term: which plug-in, how much it weighs, which branches it looks at (all by default)."""
+
+    weight: float | Ramp = 1.0
+    on: tuple[str, ...] | None = None
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight when `progress` (0..1) of the iterations are done."""
+        return self.weight.at(progress) if isinstance(self.weight, Ramp) else self.weight
+
+    @property
+    def active(self) -> bool:
+        """Whether the weight is ever above 0; a term that is not is never built."""
+        return (self.weight.to if isinstance(self.weight, Ramp) else self.weight) > 0
+
+
+class DataSection(Section):
+    """Which cases are learned from, on which grid, and how patches are cut from them."""
+
+    root: str
+    annotation: str = "labelsTr"
+    modalities: dict[str, str] | None = None
+    patient: str | None = None
+    folds: int = Field(5, ge=2)
+    fold: int | None = 0
+    spacing_mm: Spacing | None = None
+    patch_size: Triple
+    unlabelled_share: float = Field(0, ge=0, lt=1)
+    oversample_foreground: float = Field(1 / 3, ge=0, le=1)
+    augmentation: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingSection(Section):
+    """How long, how fast and on what the networks are trained."""
+
+    iterations: int = Field(ge=1)
+    batch_size: int = Field(2, ge=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.99, ge=0, lt=1)
+    weight_decay: float = Field(3e-5, ge=0)
+    clip_norm: float = Field(12.0, gt=0)
+    warmup: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every: int = Field(100, ge=1)
+    validate_every: int = Field(100, ge=0)
+    log_every: int = Field(10, ge=1)
+
+
+class PredictionSection(Section):
+    """Whose prediction counts, and how windows are laid."""
+
+    network: str
+    overlap: float = Field(0.5, ge=0, lt=1)
+    mirror: bool = False
+
+
+class EvaluationSection(Section):
+    """How far a surface may lie off and still count as right in nsd."""
+
+    tolerance_mm: float = Field(default=2.0, gt=0)
+
+
+class TrackingSection(Section):
+    """Under which MLflow experiment the run is kept."""
+
+    experiment: str = "wsseg"
+
+
+class Recipe(Section):
+    """A whole comparison's worth of decisions in one file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    seed: int = Field(0, ge=0)
+    data: DataSection
+    networks: dict[str, NetworkEntry] = Field(min_length=1)
+    supervision: dict[str, TermEntry] = Field(min_length=1)
+    training: TrainingSection
+    prediction: PredictionSection
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    tracking: TrackingSection = Field(default_factory=TrackingSection)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the recipe with every default written out, as plain data."""
+        plain: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        return plain
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides a run's weights; where data lie or how often it saves does not."""
+        plain = self.resolved()
+        for key in ("root",):
+            plain["data"].pop(key)
+        for key in ("checkpoint_every", "validate_every", "log_every"):
+            plain["training"].pop(key)
+        for key in ("tracking", "prediction", "evaluation", "name"):
+            plain.pop(key)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def faults_of(recipe: Recipe) -> list[str]:
+    """Return what is wrong between the parts of a recipe: names, dependencies, ramps, arguments of plug-ins."""
+    faults = [f"prediction.network: no network {recipe.prediction.network!r}{_near(recipe.prediction.network, recipe)}"]
+    faults = [] if recipe.prediction.network in recipe.networks else faults
+    if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
+        faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
+    if min(recipe.data.patch_size) < 1:
+        faults.append("data.patch_size: every edge must be at least 1 voxel")
+    if recipe.data.patient is not None:
+        faults += _regex_faults(recipe.data.patient)
+    for name, network in recipe.networks.items():
+        faults += _network_faults(recipe, name, network)
+    for name, term in recipe.supervision.items():
+        faults += _term_faults(recipe, name, term)
+    if not any(term.active for term in recipe.supervision.values()):
+        faults.append("supervision: every weight is 0, so there is nothing to learn from")
+    return faults
+
+
+def _regex_faults(pattern: str) -> list[str]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return [f"data.patient: not a regular expression ({error})"]
+    return []
+
+
+def _near(word: str, recipe: Recipe) -> str:
+    return plugins.suggest(word, list(recipe.networks))
+
+
+def _network_faults(recipe: Recipe, name: str, entry: NetworkEntry) -> list[str]:
+    where, faults = f"networks.{name}", []
+    before = list(recipe.networks)[: list(recipe.networks).index(name)]
+    for other in entry.fuses:
+        if other not in recipe.networks:
+            faults.append(f"{where}.fuses: no network {other!r}{_near(other, recipe)}")
+        elif other not in before:
+            faults.append(f"{where}.fuses: {other!r} must stand above {name!r} in the recipe")
+    if not entry.reads and not entry.fuses:
+        faults.append(f"{where}: reads nothing; write `reads: [modality, ...]` or `fuses: [network, ...]`")
+    return faults + _plugin_faults("networks", where, entry.use or name, entry, Network)
+
+
+def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
+    where = f"supervision.{name}"
+    faults = [
+        f"{where}.on: no network {other!r}{_near(other, recipe)}"
+        for other in entry.on or ()
+        if other not in recipe.networks
+    ]
+    if isinstance(entry.weight, Ramp) and entry.weight.start + entry.weight.over > 1 + 1e-9:
+        faults.append(f"{where}.weight: from + over is above 1, so the ramp never reaches {entry.weight.to}")
+    if not isinstance(entry.weight, Ramp) and entry.weight < 0:
+        faults.append(f"{where}.weight: must not be negative")
+    plugin_faults = _plugin_faults("supervision", where, entry.use or name, entry, Term)
+    if not plugin_faults and entry.active:
+        needed = plugins.find("supervision", entry.use or name, Term).minimum_networks  # type: ignore[type-abstract]
+        seen = len(entry.on if entry.on is not None else recipe.networks)
+        if seen < needed:
+            faults.append(
+                f"{where}: compares networks but looks at {seen}; name {needed} or more in `on`, or weight: 0"
+            )
+    return faults + plugin_faults
+
+
+def _plugin_faults(room: str, where: str, use: str, entry: Entry, kind: type[nn.Module]) -> list[str]:
+    try:
+        plugin = plugins.find(room, use, kind)
+    except RecipeError as error:
+        return [f"{where}: {fault}" for fault in error.faults]
+    faults = plugins.checked_arguments(plugin, entry.arguments, where)[1]
+    fusion = entry.arguments.get("fusion")
+    blocks = plugins.names("networks.fusion")
+    if isinstance(fusion, str) and fusion not in blocks:
+        faults.append(f"{where}.fusion: no fusion block {fusion!r}{plugins.suggest(fusion, blocks)}")
+    return faults
+
+
+SECTIONS: tuple[type[Section], ...] = (
+    Recipe,
+    DataSection,
+    TrainingSection,
+    PredictionSection,
+    EvaluationSection,
+    TrackingSection,
+)

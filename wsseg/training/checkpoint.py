@@ -1,0 +1,118 @@
+"""Tensors on disk that survive a crash: safetensors + JSON, written beside, fsynced, renamed, and checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from wsseg.contracts import DataError
+
+
+def write_safely(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is there whole, or as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """Write tensors to PATH.safetensors and then notes, with the tensors' checksum, to PATH.json."""
+    content = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    write_safely(path.with_suffix(".safetensors"), content)
+    sealed = {**notes, "sha256": hashlib.sha256(content).hexdigest()}
+    write_safely(path.with_suffix(".json"), json.dumps(sealed, indent=1).encode())
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        DataError: A file is missing, or the tensors are not those that the notes vouch for.
+    """
+    try:
+        notes = json.loads(path.with_suffix(".json").read_bytes())
+        content = path.with_suffix(".safetensors").read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}.json: cannot be read ({error}); resume the run, or train it again") from error
+    if hashlib.sha256(content).hexdigest() != notes.get("sha256"):
+        raise DataError(f"{path}.safetensors: damaged (its checksum differs); resume the run, or train it again")
+    return load_tensors(content), notes
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment of a training: how many iterations were done, and every tensor that the next one needs."""
+
+    iteration: int
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a run: the newest two are kept, the newest valid one is resumed from."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, iteration: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Path:
+        """Write a checkpoint and drop the oldest."""
+        path = self.folder / f"iteration_{iteration:07d}"
+        write_tensors(path, tensors, {**notes, "iteration": iteration})
+        for old in self._paths()[self.keep :]:
+            old.with_suffix(".json").unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        return path.with_suffix(".safetensors")
+
+    def newest(self, faults: list[str]) -> Snapshot | None:
+        """Return the newest checkpoint that is whole; what is wrong with newer ones is appended to `faults`."""
+        for path in self._paths():
+            try:
+                tensors, notes = read_tensors(path)
+            except DataError as error:
+                faults += error.faults
+                continue
+            return Snapshot(int(notes["iteration"]), tensors, notes)
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted((p.with_suffix("") for p in self.folder.glob("iteration_*.json")), reverse=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimiser's state as flat tensors, `INDEX.KEY`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, values in state.items()
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,68 @@
+"""Hybrid supervision: the weighted sum of a recipe's terms, each seeing the networks it is `on`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsseg.contracts import Network, Step, Term, TermSetting
+from wsseg.training.branches import seeded
+
+
+@dataclass(frozen=True)
+class TermPlan:
+    """One term to be built: its class, its weight over the run's progress (0..1), the networks it looks at."""
+
+    name: str
+    term: type[Term]
+    weight_at: Callable[[float], float]
+    on: tuple[str, ...]
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The sum that is minimised, each term's value before weighting, and each weight."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+
+class HybridSupervision(nn.Module):
+    """Total loss L = Σ_k w_k(t) L_k over the terms of a recipe.
+
+    A term whose weight is 0 at an iteration is not computed there. Random numbers inside a term follow from
+    (seed, its name, iteration), so that adding or removing another term changes nothing in it.
+    """
+
+    def __init__(self, plans: Iterable[TermPlan], networks: Mapping[str, Network], classes: int, seed: int) -> None:
+        super().__init__()
+        self.plans = tuple(plans)
+        self.seed = seed
+        built: dict[str, Term] = {}
+        for plan in self.plans:
+            features = {name: networks[name].decoder_features for name in plan.on}
+            modalities = {name: networks[name].modalities for name in plan.on}
+            with seeded(seed, "term", plan.name):
+                built[plan.name] = plan.term(TermSetting(plan.name, classes, features, modalities), **plan.arguments)
+        self.terms = nn.ModuleDict(built)
+
+    def forward(self, step: Step) -> Losses:
+        """Return the total and its parts."""
+        parts: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        total = torch.zeros((), device=step.batch.image.device)
+        for plan in self.plans:
+            weights[plan.name] = plan.weight_at(step.iteration / max(1, step.iterations))
+            if weights[plan.name] == 0:
+                continue
+            seen = replace(step, outputs={name: step.outputs[name] for name in plan.on})
+            with seeded(self.seed, "draws", plan.name, step.iteration):
+                parts[plan.name] = self.terms[plan.name](seen)
+            total = total + weights[plan.name] * parts[plan.name]
+        return Losses(total, parts, weights)

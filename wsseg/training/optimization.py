@@ -1,0 +1,47 @@
+"""Optimiser, learning-rate schedule, and the number format that the machine is good at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["bf16", "fp32"]
+
+
+def make_optimizer(
+    kind: Literal["sgd", "adamw"], parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return SGD with Nesterov momentum, or AdamW (which takes its own momenta)."""
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay)
+    return torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+
+
+def poly_rate(lr: float, iteration: int, iterations: int, warmup: float = 0.0) -> float:
+    """Return lr (1 - t/T)^0.9, risen to linearly during the first `warmup` share of the iterations."""
+    rise = min(1.0, (iteration + 1) / max(1.0, warmup * iterations))
+    return lr * rise * float((1 - iteration / iterations) ** 0.9)
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device to train on: with `auto` a CUDA GPU where there is one."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: torch.device) -> tuple[Precision, str]:
+    """Return the number format, and why.
+
+    bf16 pays on a CUDA GPU that has it and on processors with AMX; elsewhere on a CPU it is slower than fp32.
+    """
+    if wanted != "auto":
+        return wanted, "the recipe says so"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16", "the GPU has it") if fast else ("fp32", "the GPU has no bf16")
+    amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return ("bf16", "the processor has AMX") if amx else ("fp32", "the processor has no AMX")

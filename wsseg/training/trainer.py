@@ -1,0 +1,146 @@
+"""The one trainer: an iteration is a batch, a forward of all branches, a loss of all terms, a step of the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsseg.contracts import Batch, Progress, Step
+from wsseg.schema import TrainingSection
+from wsseg.training.branches import Branches, seeded
+from wsseg.training.checkpoint import Checkpoints, Snapshot, optimizer_tensors, restore_optimizer
+from wsseg.training.hybrid import HybridSupervision, Losses
+from wsseg.training.optimization import Precision, make_optimizer, poly_rate
+
+GIVE_UP_AFTER = 20
+"""So many iterations in a row without a finite loss and gradient end a training."""
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """What the hall hands in: where numbers go, how to validate, where checkpoints lie.
+
+    Attributes:
+        log: Takes metrics and the iteration they belong to.
+        validate: Scores the held-out cases with the weights of the moment, for watching only.
+        checkpoints: The run's.
+        notes: Written into every checkpoint.
+    """
+
+    log: Callable[[Mapping[str, float], int], None]
+    validate: Callable[[], Mapping[str, float]]
+    checkpoints: Checkpoints
+    notes: Mapping[str, Any]
+
+
+class DivergedError(RuntimeError):
+    """The loss stayed NaN or infinite; the message names the terms."""
+
+
+class Trainer:
+    """Trains the branches of a recipe with its supervision.
+
+    All randomness of an iteration follows from (seed, iteration): nothing but weights, buffers and the optimiser's
+    state has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU.
+    """
+
+    def __init__(
+        self, branches: Branches, supervision: HybridSupervision, settings: TrainingSection, batch_at: Callable[[int], Batch],
+        watchers: Watchers, device: torch.device, precision: Precision, seed: int,
+    ) -> None:  # fmt: skip
+        self.branches, self.supervision = branches.to(device), supervision.to(device)
+        self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
+        self.device, self.precision, self.seed = device, precision, seed
+        parameters = [*branches.parameters(), *supervision.parameters()]
+        self.optimizer = make_optimizer(
+            settings.optimizer, parameters, settings.lr, settings.momentum, settings.weight_decay
+        )
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def fit(self, bar: Progress, start: int = 0) -> None:
+        """Train from iteration `start` to the end."""
+        end, settings = self.settings.iterations, self.settings
+        for iteration in range(start, end):
+            losses = self.step(iteration)
+            done = iteration + 1
+            if done % settings.log_every == 0 or done == end:
+                self.watchers.log(self._numbers(losses, iteration), done)
+                bar.advance(f"loss {losses.total.item():.3f}")
+            else:
+                bar.advance()
+            if settings.validate_every and done % settings.validate_every == 0 and done < end:
+                self.watchers.log(self.watch(), done)
+            if done % settings.checkpoint_every == 0 or done == end:
+                self.watchers.checkpoints.save(done, self.tensors(), self.watchers.notes)
+
+    def step(self, iteration: int) -> Losses:
+        """Do one iteration; weights stay as they are where loss or gradient is not finite."""
+        rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.branches.train()
+        self.supervision.train()
+        batch = self.batch_at(iteration)
+        with seeded(self.seed, "iteration", iteration):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                outputs = self.branches(batch)
+                losses: Losses = self.supervision(Step(batch, outputs, iteration, self.settings.iterations))
+            self.optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()  # type: ignore[no-untyped-call]
+        norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip_norm) for part in self._parts()]
+        if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
+            self.optimizer.step()
+            self._in_a_row = 0
+        else:
+            self._skip(losses, batch, iteration)
+        return losses
+
+    def watch(self) -> Mapping[str, float]:
+        """Score the held-out cases with the weights of the moment."""
+        self.branches.eval()
+        return self.watchers.validate()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that the next iteration needs, as flat tensors."""
+        return {
+            **{f"networks/{name}": t for name, t in self.branches.state_dict().items()},
+            **{f"terms/{name}": t for name, t in self.supervision.state_dict().items()},
+            **{f"optimizer/{name}": t for name, t in optimizer_tensors(self.optimizer).items()},
+        }
+
+    def restore(self, snapshot: Snapshot) -> int:
+        """Put a snapshot back and return the iteration to go on with."""
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): t for n, t in snapshot.tensors.items() if n.startswith(prefix)}
+
+        self.branches.load_state_dict(below("networks/"))
+        self.supervision.load_state_dict(below("terms/"))
+        restore_optimizer(self.optimizer, below("optimizer/"))
+        return snapshot.iteration
+
+    def _parts(self) -> list[nn.Module]:
+        """Gradients are clipped network by network and term by term, so that one does not slow another."""
+        return [*self.branches.networks.values(), *self.supervision.terms.values()]
+
+    def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:
+        numbers = {f"loss/{name}": float(value) for name, value in losses.parts.items()}
+        numbers |= {f"weight/{name}": weight for name, weight in losses.weights.items()}
+        rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
+        return {"loss/total": float(losses.total), **numbers, "lr": rate, "skipped_iterations": float(self.skipped)}
+
+    def _skip(self, losses: Losses, batch: Batch, iteration: int) -> None:
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row >= GIVE_UP_AFTER:
+            broken = [name for name, value in losses.parts.items() if not math.isfinite(float(value))]
+            raise DivergedError(
+                f"iteration {iteration}: loss or gradient not finite {GIVE_UP_AFTER} times in a row "
+                f"(terms: {', '.join(broken) or 'gradient only'}; cases: {', '.join(batch.cases)}); lower training.lr"
+            )
