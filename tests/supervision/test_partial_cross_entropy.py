@@ -1,0 +1,25 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from wsseg.contracts import IGNORE
+from wsseg.supervision.partial_cross_entropy import PartialCrossEntropy
+
+
+def test_cross_entropy_equals_torchs(make_step: Callable, setting_of: Callable) -> None:
+    step = make_step()
+    loss = PartialCrossEntropy(setting_of(step))(step)
+    expected = sum(F.cross_entropy(o.logits, step.batch.label, ignore_index=IGNORE) for o in step.outputs.values())
+    torch.testing.assert_close(loss, expected)
+
+
+def test_two_scales_count_two_to_one(make_step: Callable, setting_of: Callable) -> None:
+    step = make_step(shape=(8, 8, 8), annotated=1.0, deep=True, names=("ct",))
+    output = step.outputs["ct"]
+    term = PartialCrossEntropy(setting_of(step))
+    fine = term(replace(step, outputs={"ct": replace(output, deep_logits=())}))
+    votes = torch.stack([F.avg_pool3d((step.batch.label == c).float()[:, None], 2)[:, 0] for c in range(3)])
+    coarse = F.cross_entropy(output.deep_logits[0], votes.argmax(0))
+    torch.testing.assert_close(term(step), fine * 2 / 3 + coarse / 3)

@@ -1,0 +1,58 @@
+import itertools
+
+import pytest
+import torch
+
+from wsseg.contracts import IGNORE
+from wsseg.supervision._scales import pooled_label, scale_weights
+
+
+def test_scales_halve_and_the_coarsest_of_three_is_silent() -> None:
+    assert scale_weights(1) == (1.0,)
+    assert scale_weights(2) == pytest.approx((2 / 3, 1 / 3))
+    assert scale_weights(3) == pytest.approx((2 / 3, 1 / 3, 0))
+    assert scale_weights(4) == pytest.approx((4 / 7, 2 / 7, 1 / 7, 0))
+
+
+def by_hand(label: torch.Tensor, stride: int, classes: int) -> torch.Tensor:
+    """The rule of pooled_label, cell by cell, for sizes that divide."""
+    counts = {c: int((label == c).sum()) for c in range(classes)}
+    coarse = torch.full((label.shape[0], *(n // stride for n in label.shape[1:])), IGNORE)
+    for b, *cell in itertools.product(*(range(n) for n in coarse.shape)):
+        x, y, z = (slice(i * stride, (i + 1) * stride) for i in cell)
+        found = [c for c in label[b, x, y, z].flatten().tolist() if c != IGNORE]
+        if found and 2 * int((label[b] != IGNORE).sum()) > label[b].numel():
+            coarse[(b, *cell)] = max(range(classes), key=lambda c: (found.count(c), -c))
+        elif found:
+            coarse[(b, *cell)] = min(set(found), key=lambda c: (c == 0, counts[c]))
+    return coarse
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.1, 0.25, 0.05), (0.1, 0.5, 0.2, 0.2)])
+@pytest.mark.parametrize("annotated", [0.0, 0.1, 0.9, 1.0])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_pooling_follows_its_rule(stride: int, annotated: float, shares: tuple) -> None:
+    g = torch.Generator().manual_seed(4)
+    label = torch.multinomial(torch.tensor(shares), 2 * 8 * 4 * 8, True, generator=g).view(2, 8, 4, 8)
+    label[torch.rand(label.shape, generator=g) >= annotated] = IGNORE
+    label[1, :6] = IGNORE  # one slot may be dense and the other not
+    coarse = pooled_label(label, (8 // stride, 4 // stride, 8 // stride), 4)
+    assert coarse.dtype == torch.int64
+    assert torch.equal(coarse, by_hand(label, stride, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3), (1, 1, 1), (5, 3, 2)])
+def test_a_one_voxel_stroke_survives_wherever_it_lies(shape: tuple[int, int, int]) -> None:
+    for x, y, z in itertools.product(range(5), range(5), range(5)):
+        label = torch.full((1, 5, 5, 5), IGNORE)
+        label[0, ::3] = 0
+        label[0, x, y, z] = 2
+        assert (pooled_label(label, shape, 3) == 2).any()
+
+
+def test_a_dense_structure_does_not_grow() -> None:
+    label = torch.zeros(1, 8, 8, 8, dtype=torch.long)
+    label[0, 3:6, 3:6, 3:6] = 1
+    coarse = pooled_label(label, (4, 4, 4), 2)
+    assert 8 * int((coarse == 1).sum()) <= int((label == 1).sum())
+    assert not (coarse == IGNORE).any()

@@ -1,0 +1,76 @@
+"""Supervision of a network at every scale it answers at: what the annotated losses share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsseg.contracts import IGNORE, Step, Triple
+
+
+def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return what the annotation says about all networks: `loss` at each scale, weighted, summed over the networks.
+
+    Args:
+        step: Slots where a network is not valid are IGNORE to it.
+        classes: C.
+        loss: From float32 logits (B, C, X, Y, Z) and a label (B, X, Y, Z) to a scalar.
+    """
+    labels: dict[tuple[int, ...], Tensor] = {}
+    losses = []
+    for output in step.outputs.values():
+        scales = (output.logits, *output.deep_logits)
+        for logits, weight in zip(scales, scale_weights(len(scales)), strict=True):
+            if weight == 0:
+                continue
+            shape = tuple(logits.shape[2:])
+            if shape not in labels:
+                labels[shape] = pooled_label(step.batch.label, (shape[0], shape[1], shape[2]), classes)
+            label = torch.where(output.valid[:, None, None, None], labels[shape], IGNORE)
+            losses.append(weight * loss(logits.float(), label))
+    return torch.stack(losses).sum()
+
+
+def scale_weights(scales: int) -> tuple[float, ...]:
+    """Return how much each scale counts, finest first: 1/2^level, the coarsest of three or more 0; they sum to 1.
+
+    nnU-Net silences the coarsest whatever the number; with two scales that would leave no deep supervision at all.
+    """
+    raw = [0.5**level for level in range(scales)]
+    if scales >= 3:
+        raw[-1] = 0.0
+    return tuple(weight / sum(raw) for weight in raw)
+
+
+def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
+    """Bring a label to a coarser grid so that no stroke is lost and no dense structure grows.
+
+    In a sparsely annotated slot a cell takes, of the classes drawn in it, the foreground before the background, and
+    among foreground classes the one with fewer annotated voxels in the batch. In a slot of which more than half is
+    annotated (a dense label, perhaps with corners outside the volume) a cell takes the class with most voxels in it,
+    the lower one of equals. A cell with nothing annotated is IGNORE. Where the sizes do not divide, neighbouring cells
+    overlap by a voxel.
+
+    Args:
+        label: (B, X, Y, Z) int64 in {0..C-1, IGNORE}.
+        shape: The coarser size.
+        classes: C.
+
+    Returns:
+        (B, *shape) int64.
+    """
+    if label.shape[1:] == shape:
+        return label
+    share = F.adaptive_avg_pool3d(torch.stack([label == c for c in range(classes)], 1).float(), shape)
+    majority = share.argmax(1)
+    counts = torch.stack([(label == c).sum() for c in range(classes)])
+    counts[0] = label.numel() + 1  # more than any class can have: background gives way to all
+    priority = torch.empty_like(counts)
+    priority[counts.argsort(descending=True, stable=True)] = torch.arange(1, classes + 1, device=label.device)
+    rank = (share > 0) * priority[:, None, None, None]
+    dense = (label != IGNORE).flatten(1).float().mean(1) > 0.5
+    chosen = torch.where(dense[:, None, None, None], majority, rank.argmax(1))
+    return torch.where(rank.amax(1) > 0, chosen, IGNORE)

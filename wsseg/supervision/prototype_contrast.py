@@ -1,0 +1,144 @@
+"""Decoder features of one class gather, those of different classes part."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from wsseg.contracts import IGNORE, Output, RecipeError, Step, Term, TermSetting
+
+MEMORY_SHARE = 8
+"""At most 1/8 of a class's memory is replaced at each step, so that it holds several cases."""
+
+
+class PrototypeContrast(Term):
+    """Voxels are drawn to the prototype of their class and pushed from those of the others, in feature space.
+
+        L = Σ_networks mean_{anchors i} -log( exp(<u_i, t_c(i)>/τ) / Σ_c exp(<u_i, t_c>/τ) )       (InfoNCE)
+
+    u is the finest decoder feature after a learned 1x1x1 projection, at length 1, in float32; t_c is the mean of the
+    class's memory at length 1. Anchors are annotated voxels, under their label, and unannotated ones whose largest
+    probability exceeds the threshold, under that class; where there are enough of both, half each. The memory, one for
+    each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
+    no anchor is its own prototype; it is part of the state that is saved and does not change in evaluation. A class
+    whose memory is empty is left out; with fewer than two others the loss is 0. Summed over the networks: a network
+    learns from it as much in company as alone.
+
+    Args:
+        setting: Given by the engine.
+        temperature: τ.
+        dimensions: Width of the projection.
+        memory: Vectors kept for each class; at most an eighth is replaced at each step.
+        anchors: Voxels drawn for each class and step, without replacement.
+        threshold: Of the confidence of unannotated anchors.
+
+    Raises:
+        RecipeError: A network has no decoder features.
+
+    Source: a reconstruction after Wang et al., ContrastiveSeg (ICCV 2021), and Alonso et al. (ICCV 2021), without
+    hard-sample mining and with one prototype a class.
+    """
+
+    bank: Tensor
+    filled: Tensor
+    pointer: Tensor
+
+    def __init__(
+        self,
+        setting: TermSetting,
+        *,
+        temperature: PositiveFloat = 0.1,
+        dimensions: PositiveInt = 32,
+        memory: PositiveInt = 64,
+        anchors: PositiveInt = 128,
+        threshold: NonNegativeFloat = 0.9,
+    ) -> None:
+        super().__init__(setting)
+        bare = [name for name, widths in setting.decoder_features.items() if not widths]
+        if bare:
+            raise RecipeError(
+                f"supervision.{setting.name}: it contrasts decoder features, and {', '.join(bare)} has none: "
+                "leave it out by `on`"
+            )
+        self.names, self.classes = tuple(setting.decoder_features), setting.classes
+        self.temperature, self.anchors, self.threshold = temperature, anchors, threshold
+        self.entries = max(1, memory // MEMORY_SHARE)
+        # A 1x1x1 convolution is a linear map of each voxel, here of the drawn ones only.
+        self.projections = nn.ModuleList(
+            nn.Linear(widths[0], dimensions) for widths in setting.decoder_features.values()
+        )
+        networks = len(self.names)
+        self.register_buffer("bank", torch.zeros(networks, self.classes, memory, dimensions))
+        self.register_buffer("filled", torch.zeros(networks, self.classes, dtype=torch.long))
+        self.register_buffer("pointer", torch.zeros(networks, self.classes, dtype=torch.long))
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the loss, and in training remember some annotated voxels; 0 while there are no two prototypes."""
+        outputs = [step.outputs[name] for name in self.names]
+        return torch.stack([self._contrast(k, output, step.batch.label) for k, output in enumerate(outputs)]).sum()
+
+    def _contrast(self, network: int, output: Output, label: Tensor) -> Tensor:
+        drawn = [_draw(a, b, self.anchors) for a, b in self._candidates(output, label)]
+        indices = torch.cat([torch.cat(pair) for pair in drawn])
+        target = torch.cat([torch.full_like(torch.cat(pair), c) for c, pair in enumerate(drawn)])
+        vectors = self._vectors(network, output, indices)
+        known = self.filled[network] > 0
+        loss = vectors.sum() * 0
+        usable = known[target]
+        if known.sum() >= 2 and usable.any():
+            with torch.autocast(vectors.device.type, enabled=False):
+                similarity = vectors[usable] @ self._prototypes(network)[known].T / self.temperature
+            place = known.cumsum(0) - 1  # of a class among those that have a prototype
+            loss = loss + F.cross_entropy(similarity, place[target[usable]])
+        if self.training:
+            parts = torch.split(vectors.detach(), [len(part) for pair in drawn for part in pair])
+            for c, annotated in enumerate(parts[::2]):
+                self._remember(network, c, annotated[: self.entries])
+        return loss
+
+    @torch.no_grad()
+    def _candidates(self, output: Output, label: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return for each class the flat indices of its annotated and of its confident voxels, in valid slots."""
+        confidence, guess = output.logits.float().softmax(1).max(1)
+        valid = output.valid[:, None, None, None]
+        sure = valid & (label == IGNORE) & (confidence > self.threshold)
+        return [
+            ((valid & (label == c)).flatten().nonzero()[:, 0], (sure & (guess == c)).flatten().nonzero()[:, 0])
+            for c in range(self.classes)
+        ]
+
+    def _vectors(self, network: int, output: Output, indices: Tensor) -> Tensor:
+        """Return the projected features at flat voxel indices of the batch, at length 1, (N, dimensions) float32."""
+        feature = output.decoder[0].flatten(2)  # (B, F, V)
+        voxels = feature.shape[2]
+        rows = feature[indices // voxels, :, indices % voxels].float()
+        with torch.autocast(feature.device.type, enabled=False):
+            # The floor keeps the gradient of a vector near zero within bounds.
+            return F.normalize(self.projections[network](rows), dim=1, eps=1e-2)
+
+    def _prototypes(self, network: int) -> Tensor:
+        """Return (C, dimensions); rows of classes without memory are zero."""
+        held = torch.arange(self.bank.shape[2], device=self.bank.device) < self.filled[network][:, None]
+        return F.normalize((self.bank[network] * held[..., None]).sum(1), dim=1)
+
+    def _remember(self, network: int, c: int, vectors: Tensor) -> None:
+        """Write vectors (N, dimensions) over the oldest ones."""
+        capacity = self.bank.shape[2]
+        number = len(vectors)
+        places = (self.pointer[network, c] + torch.arange(number, device=vectors.device)) % capacity
+        self.bank[network, c, places] = vectors
+        self.pointer[network, c] = (self.pointer[network, c] + number) % capacity
+        self.filled[network, c] = (self.filled[network, c] + number).clamp(max=capacity)
+
+
+def _draw(annotated: Tensor, confident: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Draw at most `number` indices from both: half from each, or more from one where the other has too few."""
+    most_confident = min(len(confident), max(number // 2, number - len(annotated)))
+    most_annotated = min(len(annotated), number - most_confident)
+    return _sample(annotated, most_annotated), _sample(confident, most_confident)
+
+
+def _sample(indices: Tensor, number: int) -> Tensor:
+    return indices[torch.randperm(len(indices), device=indices.device)[:number]]
