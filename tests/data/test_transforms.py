@@ -1,0 +1,388 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.ndimage import affine_transform, gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from wsseg.contracts import IGNORE
+from wsseg.data import intensities
+from wsseg.data.placement import Placement, place
+from wsseg.data.transforms import Augmentation, augment, draw_placement, margin
+
+PROBABILITIES = [name for name in Augmentation.model_fields if name.endswith("_probability")]
+NOTHING = Augmentation(**dict.fromkeys(PROBABILITIES, 0.0))
+EVERYTHING = Augmentation(**dict.fromkeys(PROBABILITIES, 1.0), modality_dropout=1.0)
+MM = (1.0, 1.0, 1.0)
+
+
+def changed(base, **fields):
+    return Augmentation(**(base.model_dump() | fields))
+
+
+def generators(slots, seed=0, iteration=0):
+    return [np.random.default_rng([seed, iteration, slot]) for slot in range(slots)]
+
+
+def batch(patch=(12, 10, 8), slots=3, modalities=2, augmentation=EVERYTHING, seed=0, share=0.3):
+    """Random images and sparse labels, with the margin that the augmentation asks for; every modality present."""
+    size, random = margin(patch, augmentation, MM), torch.Generator().manual_seed(seed)
+    image = torch.randn((slots, modalities, *size), generator=random)
+    label = torch.randint(0, 3, (slots, *size), generator=random)
+    label[torch.rand(label.shape, generator=random) > share] = IGNORE
+    return image, label, torch.ones(slots, modalities, dtype=torch.bool), patch, torch.ones(slots, 3)
+
+
+def ball(shape, spacing_mm, centre_mm, radius_mm):
+    """A ball, its centre given against that of the patch."""
+    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing_mm, strict=True)]
+    grid = np.meshgrid(*axes, indexing="ij")
+    return sum((g - c) ** 2 for g, c in zip(grid, centre_mm, strict=True)) <= radius_mm**2
+
+
+# --- a sample is a pure function ------------------------------------------------------------------------------------
+
+
+def test_same_generators_give_the_same_bits_and_others_do_not():
+    once = augment(*batch(), EVERYTHING, generators(3))
+    again = augment(*batch(), EVERYTHING, generators(3))
+    other = augment(*batch(), EVERYTHING, generators(3, iteration=1))
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert not torch.equal(once[0], other[0])
+
+
+def test_a_slot_does_not_depend_on_the_others():
+    image, label, present, patch, spacing = batch()
+    together = augment(image, label, present, patch, spacing, EVERYTHING, generators(3))
+    for i in (2, 0, 1):
+        alone = augment(
+            image[i : i + 1], label[i : i + 1], present[:1], patch, spacing[:1], EVERYTHING, generators(3)[i : i + 1]
+        )
+        assert all(torch.equal(a[0], b[i]) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("augmentation", [EVERYTHING, NOTHING, Augmentation(enabled=False)])
+def test_inputs_are_left_alone_and_results_do_not_share_their_memory(augmentation):
+    image, label, present, patch, spacing = batch(augmentation=augmentation)
+    before = image.clone(), label.clone(), present.clone()
+    results = augment(image, label, present, patch, spacing, augmentation, generators(3))
+    for result in results:
+        result.zero_()
+    assert all(torch.equal(a, b) for a, b in zip((image, label, present), before, strict=True))
+
+
+@pytest.mark.parametrize("patch", [(12, 10, 8), (16, 16, 1), (1, 9, 8), (17, 9, 3), (5, 5, 5), (2, 3, 30), (1, 1, 1)])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_odd_and_thin_patches_come_out_whole(patch, slots):
+    for iteration in range(4):
+        image, label, given = augment(
+            *batch(patch, slots, 3, seed=iteration), EVERYTHING, generators(slots, 1, iteration)
+        )
+        assert image.shape == (slots, 3, *patch)
+        assert image.dtype == torch.float32
+        assert image.isfinite().all()
+        assert label.shape == (slots, *patch)
+        assert label.dtype == torch.int64
+        assert set(label.unique().tolist()) <= {0, 1, 2, IGNORE}
+        assert given.sum(1).tolist() == [2] * slots
+
+
+# --- where the content goes -----------------------------------------------------------------------------------------
+
+
+def test_without_augmentation_the_centre_is_cut_out():
+    image, label, present, _, spacing = batch((12, 10, 9), augmentation=Augmentation(enabled=False))
+    results = augment(image, label, present, (8, 10, 3), spacing, Augmentation(enabled=False), generators(3))
+    assert torch.equal(results[0], image[:, :, 2:10, :, 3:6])
+    assert torch.equal(results[1], label[:, 2:10, :, 3:6])
+    assert torch.equal(results[2], present)
+
+
+def test_patch_that_is_not_central_in_what_was_read_is_refused():
+    image, label, present, _, spacing = batch((12, 10, 9), augmentation=NOTHING)
+    for patch in ((11, 10, 9), (14, 10, 9)):
+        with pytest.raises(ValueError, match="cannot be cut"):
+            augment(image, label, present, patch, spacing, NOTHING, generators(3))
+
+
+@pytest.mark.parametrize("axes", [a for n in range(4) for a in itertools.combinations("xyz", n)])
+def test_mirrors_copy_voxels(axes):
+    image, label, present, _, spacing = batch((10, 8, 6), augmentation=NOTHING)
+    augmentation = changed(NOTHING, mirror=axes, mirror_probability=1.0)
+    results = augment(image, label, present, (8, 8, 4), spacing, augmentation, generators(3))
+    flips = ["xyz".index(a) for a in axes]
+    assert np.array_equal(results[0], np.flip(image[:, :, 1:9, :, 1:5].numpy(), [f + 2 for f in flips]))
+    assert np.array_equal(results[1], np.flip(label[:, 1:9, :, 1:5].numpy(), [f + 1 for f in flips]))
+
+
+@pytest.mark.parametrize(("axis", "plane"), [(0, (1, 2)), (1, (2, 0)), (2, (0, 1))])
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_equal_rot90(axis, plane, quarters):
+    image, label, *_ = batch((7, 7, 7), slots=1, augmentation=NOTHING)
+    degrees = [0.0, 0.0, 0.0]
+    degrees[axis] = 90.0 * quarters
+    moved, moved_label = place(image[0], label[0], Placement(degrees=tuple(degrees)), (7, 7, 7), MM)
+    assert np.abs(moved.numpy() - np.rot90(image[0].numpy(), quarters, [p + 1 for p in plane])).max() < 1e-4
+    assert np.array_equal(moved_label, np.rot90(label[0].numpy(), quarters, plane))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_placement_equals_an_affine_transform_worked_out_by_hand(seed):
+    rng = np.random.default_rng(seed)
+    spacing, read, patch = tuple(rng.uniform(0.5, 3, 3)), (14, 12, 11), (10, 12, 7)
+    degrees, scale = tuple(rng.uniform(-60, 60, 3)), tuple(rng.uniform(0.7, 1.4, 3))
+    mirror = tuple(bool(b) for b in rng.random(3) < 0.5)
+    rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()  # lower case: fixed axes, x first
+    forth = np.diag(np.where(mirror, -1, 1)) @ np.diag(scale) @ rotation  # where content goes, in mm
+    matrix = np.diag(1 / np.array(spacing)) @ np.linalg.inv(forth) @ np.diag(spacing)
+    offset = (np.array(read) - 1) / 2 - matrix @ ((np.array(patch) - 1) / 2)
+    image = gaussian_filter(rng.normal(size=read), 1).astype(np.float32)
+    expected = affine_transform(image, matrix, offset, patch, order=1, mode="grid-constant", cval=0.0)
+    label = torch.full(read, IGNORE)
+    moved, _ = place(torch.from_numpy(image)[None], label, Placement(mirror, degrees, scale), patch, spacing)
+    assert np.abs(moved[0].numpy() - expected).max() < 1e-4
+
+
+def test_a_ball_in_mm_stays_a_ball_and_goes_where_the_rotation_takes_it():
+    spacing, shape = (0.7, 0.7, 2.0), (60, 60, 22)
+    centre = np.array((6.0, -5.0, 4.0))
+    image = torch.from_numpy(ball(shape, spacing, centre, 9.0).astype(np.float32))[None]
+    label = torch.where(image[0] > 0.5, 1, 0)
+    degrees = (30.0, -20.0, 75.0)
+    moved, moved_label = place(image, label, Placement(degrees=degrees), shape, spacing)
+    there = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ centre
+    expected = ball(shape, spacing, there, 9.0)
+    for found in (moved[0].numpy() > 0.5, moved_label.numpy() == 1):
+        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.95
+
+
+def test_scale_is_how_many_times_larger_the_content_appears():
+    image = torch.zeros(1, 16, 16, 16)
+    image[:, 6:10, 6:10, 6:10] = 1
+    larger, _ = place(image, image[0].long(), Placement(scale=(2.0, 2.0, 1.0)), (16, 16, 16), MM)
+    covered = (larger[0] > 0.5).nonzero()
+    assert (covered.amax(0) - covered.amin(0) + 1).tolist() == [8, 8, 4]
+    assert larger.sum() == pytest.approx(4 * image.sum().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("degrees", [7, 15, 33, 45, 121])
+def test_rotation_in_the_plane_keeps_strokes(degrees):
+    label = torch.full((64, 64, 5), IGNORE)
+    angle = np.linspace(0, 2 * np.pi, 600)
+    for c, radius in ((0, 27), (1, 18), (2, 8)):
+        x, y = 31.5 + radius * np.cos(angle), 31.5 + 0.8 * radius * np.sin(angle)
+        label[x.round().astype(int), y.round().astype(int), 1 + c] = c
+    _, moved = place(torch.zeros(1, 64, 64, 5), label, Placement(degrees=(0, 0, degrees)), (64, 64, 5), MM)
+    for c in range(3):
+        assert (moved == c).sum() >= 0.9 * (label == c).sum()
+        assert (moved[:, :, [z for z in range(5) if z != 1 + c]] != c).all()
+
+
+def test_beyond_what_was_read_labels_are_ignore_and_images_zero():
+    image, label = torch.ones(2, 12, 12, 12), torch.ones(12, 12, 12, dtype=torch.long)
+    moved, moved_label = place(image, label, Placement(scale=(0.5, 0.5, 0.5)), (12, 12, 12), MM)
+    inside = np.zeros((12, 12, 12), bool)
+    inside[3:9, 3:9, 3:9] = True
+    assert (moved_label.numpy()[inside] == 1).all()
+    assert (moved_label.numpy()[~inside] == IGNORE).all()
+    assert (moved[:, ~torch.from_numpy(inside)] == 0).all()
+
+
+def test_what_nobody_annotated_stays_unannotated():
+    image, label, present, patch, spacing = batch()
+    for iteration in range(5):
+        results = augment(
+            image, torch.full_like(label, IGNORE), present, patch, spacing, EVERYTHING, generators(3, 0, iteration)
+        )
+        assert (results[1] == IGNORE).all()
+
+
+# --- how much is read -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patch", [(48, 48, 32), (33, 40, 29), (128, 128, 16), (7, 96, 96), (9, 9, 1)])
+@pytest.mark.parametrize("spacing", [MM, (0.7, 0.7, 3.0)])
+def test_margin_is_bounded_and_has_the_patch_in_its_centre(patch, spacing):
+    read = margin(patch, Augmentation(), spacing)
+    for axis, (have, want) in enumerate(zip(read, patch, strict=True)):
+        assert want <= have <= 1.35 * want + 2
+        assert (have - want) % 2 == 0
+        if max(patch) > 3 * min(patch) and want == min(patch):
+            assert have == want, f"axis {axis} is neither rotated nor scaled"
+
+
+def test_margin_is_nothing_where_nothing_moves():
+    assert margin((9, 8, 7), Augmentation(enabled=False), MM) == (9, 8, 7)
+    assert margin((9, 8, 7), changed(EVERYTHING, rotation_probability=0, scale=(1, 1.4)), MM) == (9, 8, 7)
+
+
+@pytest.mark.parametrize(("patch", "spacing"), [((20, 18, 16), MM), ((24, 20, 10), (0.8, 0.8, 1.5)), ((24, 24, 5), MM)])
+def test_margin_suffices_for_mild_moves(patch, spacing):
+    mild = changed(NOTHING, rotation_probability=1.0, rotation_degrees=6.0, rotation_in_plane_degrees=10.0)
+    mild = changed(mild, scale_probability=1.0, scale=(0.93, 1.1), mirror_probability=0.5)
+    read = margin(patch, mild, spacing)
+    label, image = torch.ones(1, *read, dtype=torch.long), torch.ones(1, 1, *read)
+    present = torch.ones(1, 1, dtype=torch.bool)
+    for iteration in range(40):
+        moved = augment(image, label, present, patch, torch.tensor([spacing]), mild, generators(1, 0, iteration))
+        assert (moved[1] == 1).all()
+
+
+def test_a_stack_of_slices_is_moved_in_its_plane_only():
+    for thin in range(3):
+        placement = draw_placement(np.random.default_rng(0), thin, EVERYTHING)
+        assert [d != 0 for d in placement.degrees] == [axis == thin for axis in range(3)]
+        assert [s != 1 for s in placement.scale] == [axis != thin for axis in range(3)]
+    image, label, present, patch, spacing = batch((32, 32, 6), augmentation=NOTHING, share=1.0)
+    label[:] = torch.arange(6)
+    moved = augment(image, label, present, patch, spacing, changed(EVERYTHING, mirror=()), generators(3))[1]
+    drawn = moved != IGNORE
+    assert torch.equal(moved[drawn], torch.arange(6).expand(moved.shape)[drawn])
+
+
+def test_a_stack_of_slices_keeps_its_slices_apart_at_low_resolution():
+    only = changed(NOTHING, low_resolution_probability=1.0, low_resolution=(0.5, 0.5))
+    image, label, present, patch, spacing = batch((32, 32, 6), modalities=4, augmentation=only)
+    image[:] = 10 * torch.arange(6.0)
+    assert torch.equal(augment(image, label, present, patch, spacing, only, generators(3))[0], image)
+
+
+def test_moves_are_drawn_as_often_and_as_strongly_as_said():
+    a, rng = Augmentation(), np.random.default_rng(0)
+    drawn = [draw_placement(rng, None, a) for _ in range(4000)]
+    degrees = np.array([p.degrees for p in drawn])
+    scale = np.array([p.scale for p in drawn])
+    assert np.mean(degrees.any(1)) == pytest.approx(0.2, abs=0.02)
+    assert np.mean(scale[:, 0] != 1) == pytest.approx(0.2, abs=0.02)
+    assert np.mean([p.mirror for p in drawn], axis=0) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([p.keeps_voxels for p in drawn]) == pytest.approx(0.64, abs=0.03)
+    assert -30 <= degrees.min() < -28
+    assert 28 < degrees.max() <= 30
+    assert 0.7 <= scale.min() < 0.72
+    assert 1.38 < scale.max() <= 1.4
+    assert np.mean(scale[:, 0] < 1) == pytest.approx(np.mean(scale[:, 0] > 1), abs=0.02)
+
+
+# --- modalities -----------------------------------------------------------------------------------------------------
+
+
+def test_absent_modalities_stay_zero_and_are_never_given():
+    image, label, present, patch, spacing = batch(slots=4, modalities=3)
+    present = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]], dtype=torch.bool)
+    image[~present] = 0
+    for iteration in range(5):
+        results = augment(image, label, present, patch, spacing, EVERYTHING, generators(4, 0, iteration))
+        assert (results[0][~present] == 0).all()
+        assert (results[0][present].flatten(1).std(1) > 0).all()
+        assert not (results[2] & ~present).any()
+        assert results[2].sum(1).tolist() == [1, 1, 1, 1]
+
+
+def test_dropout_changes_only_what_is_given_and_drops_each_modality_alike():
+    image, label, present, patch, spacing = batch(slots=2, modalities=3)
+    dropped, never = np.zeros(3), changed(EVERYTHING, modality_dropout=0.0)
+    for iteration in range(150):
+        results = augment(image, label, present, patch, spacing, EVERYTHING, generators(2, 0, iteration))
+        dropped += (~results[2]).sum(0).numpy()
+        if iteration < 5:
+            complete = augment(image, label, present, patch, spacing, never, generators(2, 0, iteration))
+            assert torch.equal(results[0], complete[0])
+            assert torch.equal(results[1], complete[1])
+            assert complete[2].all()
+    assert dropped / dropped.sum() == pytest.approx(1 / 3, abs=0.09)
+
+
+def test_dropout_is_as_frequent_as_said():
+    image, label, present, patch, spacing = batch((4, 4, 4), slots=2, augmentation=NOTHING)
+    sometimes = changed(NOTHING, modality_dropout=0.3)
+    given = [
+        augment(image, label, present, patch, spacing, sometimes, generators(2, 0, i))[2].all(1) for i in range(400)
+    ]
+    assert 1 - torch.stack(given).float().mean().item() == pytest.approx(0.3, abs=0.05)
+
+
+# --- intensities ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def channel():
+    return torch.randn(15, 12, 10, generator=torch.Generator().manual_seed(0)) * 2 + 5
+
+
+def test_noise_has_the_deviation_asked_for():
+    noise = intensities.noisy(torch.zeros(40, 40, 40), 0.3, np.random.default_rng(0))
+    assert noise.std().item() == pytest.approx(0.3, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0])
+def test_blur_equals_a_gaussian_filter(sigma):
+    image = torch.randn(20, 19, 18, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_filter(image.numpy(), sigma, truncate=8)
+    inner = (slice(6, -6),) * 3
+    assert np.abs(intensities.blurred(image, sigma).numpy() - expected)[inner].max() < 1e-4
+    assert torch.allclose(intensities.blurred(torch.full((5, 1, 3), 7.0), sigma), torch.tensor(7.0))
+
+
+def test_low_resolution_keeps_what_is_slow_and_loses_what_is_fast(channel):
+    assert torch.allclose(intensities.coarsened(channel, [1.0, 1.0, 1.0]), channel, atol=1e-5)
+    steps = torch.arange(16.0)[:, None, None].expand(16, 4, 4)
+    coarse = intensities.coarsened(steps, [0.5, 1.0, 1.0])
+    assert coarse[2:-2] == pytest.approx(steps[2:-2], abs=0.51)
+    kept = steps[1::2, 0, 0]  # nearest: of two voxels equally near, the upper one
+    assert coarse[1:-1, 0, 0].tolist() == pytest.approx(np.interp(np.arange(0.25, 7, 0.5), range(8), kept).tolist())
+
+
+def test_contrast_stretches_about_the_mean_within_the_range(channel):
+    weaker, stronger = intensities.contrasted(channel, 0.75), intensities.contrasted(channel, 1.25)
+    assert torch.allclose(weaker, channel.mean() + 0.75 * (channel - channel.mean()), atol=1e-5)
+    assert stronger.min() == channel.min()
+    assert stronger.max() == channel.max()
+    assert stronger.std() > channel.std()
+
+
+@pytest.mark.parametrize("gamma", [0.7, 1.5])
+def test_gamma_keeps_order_mean_and_deviation(channel, gamma):
+    result = intensities.bent(channel, gamma)
+    order = channel.flatten().argsort()
+    assert (result.flatten()[order].diff() >= 0).all()
+    assert result.mean().item() == pytest.approx(channel.mean().item(), abs=1e-4)
+    assert result.std().item() == pytest.approx(channel.std().item(), abs=1e-4)
+    skew = [((v - v.mean()) ** 3).mean() for v in (result, channel)]
+    assert (skew[0] > skew[1]) == (gamma > 1)
+
+
+@pytest.mark.parametrize("change", [lambda c: intensities.bent(c, 0.7), lambda c: intensities.contrasted(c, 1.2)])
+def test_an_empty_channel_stays_finite(change):
+    assert torch.allclose(change(torch.full((4, 4, 4), -2.0)), torch.tensor(-2.0))
+
+
+@pytest.mark.parametrize("name", [n for n in PROBABILITIES if n[:4] not in ("mirr", "rota", "scal")])
+def test_each_change_of_intensity_changes_the_image_alone(name):
+    only = changed(NOTHING, **{name: 1.0})
+    image, label, present, patch, spacing = batch(augmentation=only, modalities=4)
+    results = augment(image, label, present, patch, spacing, only, generators(3))
+    assert not torch.equal(results[0], image)
+    assert torch.equal(results[1], label)
+    assert (results[0] - image).abs().mean() < 1.0
+
+
+# --- the recipe's words ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"mirrors": ["x"]}, "Extra inputs"),
+        ({"mirror": ["w"]}, "'x', 'y' or 'z'"),
+        ({"gamma_probability": 1.1}, "less than or equal to 1"),
+        ({"scale": (1.4, 0.7)}, "low <= high"),
+        ({"scale": (0.0, 1.0)}, "above 0"),
+        ({"noise_std": (-0.1, 0.1)}, "0 <= low"),
+    ],
+)
+def test_impossible_strengths_are_refused(fields, says):
+    with pytest.raises(ValidationError, match=says):
+        Augmentation(**fields)
