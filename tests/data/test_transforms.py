@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy.ndimage import affine_transform, gaussian_filter
-from scipy.spatial.transform import Rotation
 
 from wsseg.contracts import IGNORE
-from wsseg.data import intensities
-from wsseg.data.placement import Placement, place
 from wsseg.data.transforms import Augmentation, augment, draw_placement, margin
 
 PROBABILITIES = [name for name in Augmentation.model_fields if name.endswith("_probability")]
@@ -33,13 +29,6 @@ def batch(patch=(12, 10, 8), slots=3, modalities=2, augmentation=EVERYTHING, see
     label = torch.randint(0, 3, (slots, *size), generator=random)
     label[torch.rand(label.shape, generator=random) > share] = IGNORE
     return image, label, torch.ones(slots, modalities, dtype=torch.bool), patch, torch.ones(slots, 3)
-
-
-def ball(shape, spacing_mm, centre_mm, radius_mm):
-    """A ball, its centre given against that of the patch."""
-    axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing_mm, strict=True)]
-    grid = np.meshgrid(*axes, indexing="ij")
-    return sum((g - c) ** 2 for g, c in zip(grid, centre_mm, strict=True)) <= radius_mm**2
 
 
 # --- a sample is a pure function ------------------------------------------------------------------------------------
@@ -115,79 +104,6 @@ def test_mirrors_copy_voxels(axes):
     flips = ["xyz".index(a) for a in axes]
     assert np.array_equal(results[0], np.flip(image[:, :, 1:9, :, 1:5].numpy(), [f + 2 for f in flips]))
     assert np.array_equal(results[1], np.flip(label[:, 1:9, :, 1:5].numpy(), [f + 1 for f in flips]))
-
-
-@pytest.mark.parametrize(("axis", "plane"), [(0, (1, 2)), (1, (2, 0)), (2, (0, 1))])
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_quarter_turns_equal_rot90(axis, plane, quarters):
-    image, label, *_ = batch((7, 7, 7), slots=1, augmentation=NOTHING)
-    degrees = [0.0, 0.0, 0.0]
-    degrees[axis] = 90.0 * quarters
-    moved, moved_label = place(image[0], label[0], Placement(degrees=tuple(degrees)), (7, 7, 7), MM)
-    assert np.abs(moved.numpy() - np.rot90(image[0].numpy(), quarters, [p + 1 for p in plane])).max() < 1e-4
-    assert np.array_equal(moved_label, np.rot90(label[0].numpy(), quarters, plane))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_any_placement_equals_an_affine_transform_worked_out_by_hand(seed):
-    rng = np.random.default_rng(seed)
-    spacing, read, patch = tuple(rng.uniform(0.5, 3, 3)), (14, 12, 11), (10, 12, 7)
-    degrees, scale = tuple(rng.uniform(-60, 60, 3)), tuple(rng.uniform(0.7, 1.4, 3))
-    mirror = tuple(bool(b) for b in rng.random(3) < 0.5)
-    rotation = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()  # lower case: fixed axes, x first
-    forth = np.diag(np.where(mirror, -1, 1)) @ np.diag(scale) @ rotation  # where content goes, in mm
-    matrix = np.diag(1 / np.array(spacing)) @ np.linalg.inv(forth) @ np.diag(spacing)
-    offset = (np.array(read) - 1) / 2 - matrix @ ((np.array(patch) - 1) / 2)
-    image = gaussian_filter(rng.normal(size=read), 1).astype(np.float32)
-    expected = affine_transform(image, matrix, offset, patch, order=1, mode="grid-constant", cval=0.0)
-    label = torch.full(read, IGNORE)
-    moved, _ = place(torch.from_numpy(image)[None], label, Placement(mirror, degrees, scale), patch, spacing)
-    assert np.abs(moved[0].numpy() - expected).max() < 1e-4
-
-
-def test_a_ball_in_mm_stays_a_ball_and_goes_where_the_rotation_takes_it():
-    spacing, shape = (0.7, 0.7, 2.0), (60, 60, 22)
-    centre = np.array((6.0, -5.0, 4.0))
-    image = torch.from_numpy(ball(shape, spacing, centre, 9.0).astype(np.float32))[None]
-    label = torch.where(image[0] > 0.5, 1, 0)
-    degrees = (30.0, -20.0, 75.0)
-    moved, moved_label = place(image, label, Placement(degrees=degrees), shape, spacing)
-    there = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ centre
-    expected = ball(shape, spacing, there, 9.0)
-    for found in (moved[0].numpy() > 0.5, moved_label.numpy() == 1):
-        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.95
-
-
-def test_scale_is_how_many_times_larger_the_content_appears():
-    image = torch.zeros(1, 16, 16, 16)
-    image[:, 6:10, 6:10, 6:10] = 1
-    larger, _ = place(image, image[0].long(), Placement(scale=(2.0, 2.0, 1.0)), (16, 16, 16), MM)
-    covered = (larger[0] > 0.5).nonzero()
-    assert (covered.amax(0) - covered.amin(0) + 1).tolist() == [8, 8, 4]
-    assert larger.sum() == pytest.approx(4 * image.sum().item(), rel=0.05)
-
-
-@pytest.mark.parametrize("degrees", [7, 15, 33, 45, 121])
-def test_rotation_in_the_plane_keeps_strokes(degrees):
-    label = torch.full((64, 64, 5), IGNORE)
-    angle = np.linspace(0, 2 * np.pi, 600)
-    for c, radius in ((0, 27), (1, 18), (2, 8)):
-        x, y = 31.5 + radius * np.cos(angle), 31.5 + 0.8 * radius * np.sin(angle)
-        label[x.round().astype(int), y.round().astype(int), 1 + c] = c
-    _, moved = place(torch.zeros(1, 64, 64, 5), label, Placement(degrees=(0, 0, degrees)), (64, 64, 5), MM)
-    for c in range(3):
-        assert (moved == c).sum() >= 0.9 * (label == c).sum()
-        assert (moved[:, :, [z for z in range(5) if z != 1 + c]] != c).all()
-
-
-def test_beyond_what_was_read_labels_are_ignore_and_images_zero():
-    image, label = torch.ones(2, 12, 12, 12), torch.ones(12, 12, 12, dtype=torch.long)
-    moved, moved_label = place(image, label, Placement(scale=(0.5, 0.5, 0.5)), (12, 12, 12), MM)
-    inside = np.zeros((12, 12, 12), bool)
-    inside[3:9, 3:9, 3:9] = True
-    assert (moved_label.numpy()[inside] == 1).all()
-    assert (moved_label.numpy()[~inside] == IGNORE).all()
-    assert (moved[:, ~torch.from_numpy(inside)] == 0).all()
 
 
 def test_what_nobody_annotated_stays_unannotated():
@@ -304,59 +220,6 @@ def test_dropout_is_as_frequent_as_said():
 
 
 # --- intensities ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def channel():
-    return torch.randn(15, 12, 10, generator=torch.Generator().manual_seed(0)) * 2 + 5
-
-
-def test_noise_has_the_deviation_asked_for():
-    noise = intensities.noisy(torch.zeros(40, 40, 40), 0.3, np.random.default_rng(0))
-    assert noise.std().item() == pytest.approx(0.3, rel=0.02)
-    assert noise.mean().item() == pytest.approx(0, abs=0.01)
-
-
-@pytest.mark.parametrize("sigma", [0.5, 1.0])
-def test_blur_equals_a_gaussian_filter(sigma):
-    image = torch.randn(20, 19, 18, generator=torch.Generator().manual_seed(0))
-    expected = gaussian_filter(image.numpy(), sigma, truncate=8)
-    inner = (slice(6, -6),) * 3
-    assert np.abs(intensities.blurred(image, sigma).numpy() - expected)[inner].max() < 1e-4
-    assert torch.allclose(intensities.blurred(torch.full((5, 1, 3), 7.0), sigma), torch.tensor(7.0))
-
-
-def test_low_resolution_keeps_what_is_slow_and_loses_what_is_fast(channel):
-    assert torch.allclose(intensities.coarsened(channel, [1.0, 1.0, 1.0]), channel, atol=1e-5)
-    steps = torch.arange(16.0)[:, None, None].expand(16, 4, 4)
-    coarse = intensities.coarsened(steps, [0.5, 1.0, 1.0])
-    assert coarse[2:-2] == pytest.approx(steps[2:-2], abs=0.51)
-    kept = steps[1::2, 0, 0]  # nearest: of two voxels equally near, the upper one
-    assert coarse[1:-1, 0, 0].tolist() == pytest.approx(np.interp(np.arange(0.25, 7, 0.5), range(8), kept).tolist())
-
-
-def test_contrast_stretches_about_the_mean_within_the_range(channel):
-    weaker, stronger = intensities.contrasted(channel, 0.75), intensities.contrasted(channel, 1.25)
-    assert torch.allclose(weaker, channel.mean() + 0.75 * (channel - channel.mean()), atol=1e-5)
-    assert stronger.min() == channel.min()
-    assert stronger.max() == channel.max()
-    assert stronger.std() > channel.std()
-
-
-@pytest.mark.parametrize("gamma", [0.7, 1.5])
-def test_gamma_keeps_order_mean_and_deviation(channel, gamma):
-    result = intensities.bent(channel, gamma)
-    order = channel.flatten().argsort()
-    assert (result.flatten()[order].diff() >= 0).all()
-    assert result.mean().item() == pytest.approx(channel.mean().item(), abs=1e-4)
-    assert result.std().item() == pytest.approx(channel.std().item(), abs=1e-4)
-    skew = [((v - v.mean()) ** 3).mean() for v in (result, channel)]
-    assert (skew[0] > skew[1]) == (gamma > 1)
-
-
-@pytest.mark.parametrize("change", [lambda c: intensities.bent(c, 0.7), lambda c: intensities.contrasted(c, 1.2)])
-def test_an_empty_channel_stays_finite(change):
-    assert torch.allclose(change(torch.full((4, 4, 4), -2.0)), torch.tensor(-2.0))
 
 
 @pytest.mark.parametrize("name", [n for n in PROBABILITIES if n[:4] not in ("mirr", "rota", "scal")])

@@ -44,9 +44,9 @@ Factor = Annotated[tuple[float, float], AfterValidator(_positive)]
 class Augmentation(BaseModel):
     """How strongly training patches are varied; the defaults are the strengths nnU-Net trains 3D networks with.
 
-    A `Range` is drawn from uniformly; a `Factor` (..., ...) around 1 shrinks and enlarges equally often. Where the
+    Values are drawn uniformly from their range; factors whose range spans 1 are as often below it as above. Where the
     patch's longest edge is more than `anisotropy` times its shortest (in voxels), the patch is a stack of slices: it is
-    rotated and scaled in the plane of the slices only, by `rotation_in_plane_degrees`.
+    scaled, and rotated by up to `rotation_in_plane_degrees`, in the plane of the slices only.
 
     Attributes:
         noise_std: nnU-Net calls this range a variance and uses it as the standard deviation.
