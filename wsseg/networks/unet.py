@@ -1,0 +1,80 @@
+"""The network of one modality, or of several stacked as channels: a residual 3D U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from wsseg.contracts import Network, NetworkSetting, Output, RecipeError
+from wsseg.networks._stages import Decoder, double_widths, encoder_stages, take_given
+from wsseg.networks._strides import derive_kernels, derive_strides
+
+
+class Unet(Network):
+    """A modality-specific network: a U-Net with a residual encoder; several modalities are fused at its input.
+
+    Encoder levels are residual blocks of two convolutions, decoder levels a transposed convolution, the skip and one
+    convolution; instance norm, leaky ReLU; strides and kernels follow patch and spacing (as nnU-Net: Isensee et al.,
+    Nature Methods 2021). Channels that are not given count as 0.
+
+    Args:
+        setting: What the engine knows.
+        features: Width of the finest level; it doubles at each next one.
+        maximum_features: No level is wider.
+        levels: How many levels at most; a small patch gets fewer.
+        deep_supervision: While training, give logits of the coarser decoder levels too.
+
+    Raises:
+        RecipeError: It reads nothing, or fuses networks.
+    """
+
+    def __init__(
+        self,
+        setting: NetworkSetting,
+        *,
+        features: PositiveInt = 16,
+        maximum_features: PositiveInt = 256,
+        levels: PositiveInt = 4,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__(setting)
+        _refuse(setting)
+        self.name = setting.name
+        self.modalities = tuple(setting.reads.values())
+        self.strides = derive_strides(setting.patch_size, setting.spacing_mm, levels)
+        kernels = derive_kernels(self.strides, setting.patch_size, setting.spacing_mm)
+        self.encoder_features = double_widths(features, maximum_features, len(self.strides))
+        self.stages = encoder_stages(len(self.modalities), self.encoder_features, kernels, self.strides)
+        self.decoder = Decoder(self.encoder_features, kernels, self.strides, setting.classes, deep_supervision)
+        self.decoder_features = self.decoder.features
+
+    def forward(self, image: Tensor, given: Tensor, others: Mapping[str, Output]) -> Output:
+        """Segment by the channels it reads; valid where any of them is given. See `Network.forward`."""
+        maps = [take_given(image, given, self.modalities)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        encoder = tuple(maps[1:])
+        decoder, logits = self.decoder(encoder)
+        return Output(
+            logits=logits[0],
+            valid=given[:, list(self.modalities)].any(1),
+            modalities=self.modalities,
+            encoder={self.name: encoder},
+            decoder=decoder,
+            deep_logits=logits[1:],
+        )
+
+
+def _refuse(setting: NetworkSetting) -> None:
+    """Name what a recipe asks of a unet that it cannot do."""
+    where = f"networks.{setting.name}"
+    faults = []
+    if setting.fuses:
+        fused = ", ".join(setting.fuses)
+        faults.append(f"{where}: a unet fuses no networks; to fuse {fused} write use: cross_modal_unet")
+    if not setting.reads:
+        faults.append(f"{where}: a unet reads at least one modality; write reads: [...] with names of data.modalities")
+    if faults:
+        raise RecipeError(faults)
