@@ -14,7 +14,7 @@ from wsseg.data.loading import Loaded
 from wsseg.nifti import Array
 
 HU_RANGE = (-1024.0, 4096.0)
-SAMPLES_A_CASE = 5000
+SAMPLES_A_CASE = 2000
 PERCENTILES = (0.5, 99.5)
 
 

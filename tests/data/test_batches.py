@@ -1,0 +1,102 @@
+"""What a slot holds follows from (seed, iteration, slot) and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wsseg.contracts import IGNORE, DataError
+from wsseg.data.batches import Batches, Sampling
+from wsseg.data.cases import read_dataset
+from wsseg.data.fingerprint import Preprocessing
+from wsseg.data.store import store
+from wsseg.data.transforms import Augmentation
+
+SPACING = (2.0, 2.0, 3.0)
+PREPROCESSING = Preprocessing(modalities=("ct", "mr"), kinds=("ct", "other"), spacing_mm=SPACING, windows={})
+
+
+@pytest.fixture
+def batches(make_dataset, recorder, tmp_path: Path):
+    def make(root: Path | None = None, batch_size: int = 2, **changes: object) -> Batches:
+        dataset = read_dataset(root or make_dataset(), "scribblesTr", None, ["ct", "mr"], None)
+        stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
+        settings = {
+            "patch_size": (12, 12, 8), "spacing_mm": SPACING, "batch_size": batch_size, "oversample_foreground": 0.33,
+            "unlabelled_share": 0.0, "seed": 3, "augmentation": Augmentation(),
+        }  # fmt: skip
+        return Batches(stored, PREPROCESSING, Sampling(**(settings | changes)), torch.device("cpu"))
+
+    return make
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(a, b)
+
+
+def test_a_batch_is_a_pure_function_of_seed_iteration_and_slot(batches) -> None:
+    one = batches()
+    first, again, next_ = one.at(5), one.at(5), one.at(6)
+    assert same(first.image, again.image) and same(first.label, again.label) and first.cases == again.cases
+    assert not same(first.image, next_.image)
+    wide = batches(batch_size=4).at(5)
+    assert same(wide.image[:2], first.image), "a slot does not hang on how many others there are"
+    assert not same(batches(seed=4).at(5).image, first.image)
+
+
+def test_shapes_and_values_are_as_the_contract_says(batches) -> None:
+    batch = batches(batch_size=3).at(0)
+    assert batch.image.shape == (3, 2, 12, 12, 8) and batch.image.dtype == torch.float32
+    assert batch.label.shape == (3, 12, 12, 8) and batch.label.dtype == torch.int64
+    assert set(batch.label.unique().tolist()) <= {0, 1, 2, IGNORE}
+    assert batch.present.all() and batch.given.all()
+    assert torch.equal(batch.spacing_mm, torch.tensor([SPACING] * 3))
+    assert torch.isfinite(batch.image).all()
+
+
+def test_every_labelled_patch_holds_annotation_and_a_third_is_drawn_around_foreground(batches) -> None:
+    plain = batches(augmentation=Augmentation(enabled=False), patch_size=(3, 3, 3), batch_size=1)
+    centres = [int(plain.at(n).label[0, 1, 1, 1]) for n in range(300)]
+    # Away from the volume's border the centre is the voxel that was drawn; there the patch is moved inside.
+    drawn = [c for c in centres if c != IGNORE]
+    assert len(drawn) > 230
+    # A third foreground by choice, and of the rest as many as there are: 120 of 240 strokes are foreground.
+    share = np.mean([c > 0 for c in drawn])
+    assert 0.55 < share < 0.78, share
+    assert abs(drawn.count(1) - drawn.count(2)) < 60
+
+
+def test_unlabelled_cases_fill_their_share_of_the_slots(batches, make_dataset) -> None:
+    root = make_dataset()
+    for n in (1, 4):
+        (root / f"scribblesTr/case_00{n}.nii.gz").unlink()
+    mixed = batches(root, unlabelled_share=0.25)
+    names = [name for n in range(100) for name in mixed.at(n).cases]
+    share = np.mean([name in ("case_001", "case_004") for name in names])
+    assert 0.18 < share < 0.32
+    batch = next(b for n in range(100) if (b := mixed.at(n)).cases[1] in ("case_001", "case_004"))
+    assert (batch.label[1] == IGNORE).all()
+    assert all(name not in ("case_001", "case_004") for n in range(20) for name in batches(root).at(n).cases)
+
+
+def test_unlabelled_slots_without_such_cases_are_a_fault(batches) -> None:
+    with pytest.raises(DataError, match=r"unlabelled_share: is 0\.5, but every case is annotated; set it to 0"):
+        batches(unlabelled_share=0.5)
+
+
+def test_an_absent_modality_is_zero_and_said_to_be_absent(batches, make_dataset) -> None:
+    root = make_dataset()
+    for n in range(6):
+        (root / f"imagesTr/case_00{n}_0001.nii.gz").unlink() if n else None
+    batch = next(b for n in range(50) if (b := batches(root).at(n)).cases[0] != "case_000")
+    assert batch.present[0].tolist() == [True, False] and batch.given[0].tolist() == [True, False]
+    assert (batch.image[0, 1] == 0).all() and (batch.image[0, 0] != 0).any()
+
+
+def test_a_patch_larger_than_the_volume_is_padded_with_unannotated_voxels(batches) -> None:
+    batch = batches(patch_size=(32, 24, 16), augmentation=Augmentation(enabled=False)).at(0)
+    assert (batch.label[:, :6] == IGNORE).all() and (batch.label[:, -6:] == IGNORE).all()
+    assert (batch.image[:, :, :6] == 0).all()
+    # All of the case is inside: 240 strokes.
+    assert (batch.label != IGNORE).flatten(1).sum(1).tolist() == [240, 240]

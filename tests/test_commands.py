@@ -1,0 +1,202 @@
+"""The verbs from end to end, on small made-up datasets, with the real MLflow store beside them."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from wsseg.cli import app
+
+RUNNER = CliRunner()
+
+
+def wsseg(*words: object, code: int = 0):
+    result = RUNNER.invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.output}\n{result.stderr}\n{result.exception!r}"
+    return result
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for the session: making a new one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def tracked(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_leaves_a_run_that_can_be_read_by_people_and_by_machines(make_dataset, make_recipe, tmp_path, store) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    result = wsseg("train", make_recipe(root), "--run-dir", run)
+    assert result.stdout.splitlines()[-1] == f"run: {run}"
+    assert "held-out cases of fold 0" in result.stdout and "mlflow ui" in result.stdout
+    scored = rows(run / "scores.csv")
+    assert len(scored) == 4, "two held-out cases, two classes"
+    assert all(0 <= float(row["dice"]) <= 1 and row["hd95_mm"] for row in scored)
+    plan = json.loads((run / "plan.json").read_text())
+    assert len(plan["training"]) == 4 and len(plan["held_out"]) == 2
+    opened = json.loads((run / "opened.json").read_text())
+    assert {name for name, entry in opened.items() if "training" in entry["for"]} == set(plan["training"])
+    assert {name for name, entry in opened.items() if "scoring" in entry["for"]} == set(plan["held_out"])
+    assert not any(name.startswith("case_1") for name in opened), "imagesTs was not touched"
+    for name in plan["held_out"]:
+        assert (run / "overlays" / f"{name}.png").stat().st_size > 5000
+    logged = [json.loads(line) for line in (run / "record.jsonl").read_text().splitlines()]
+    names = {name for line in logged for name in line.get("metrics", {})}
+    assert {"loss/partial_loss", "weight/gated_crf", "val/dice/left", "final/dice/mean", "surviving/left"} <= names
+    assert any("spacing_mm" in str(line.get("parameters", "")) for line in logged)
+
+
+def test_the_run_stands_in_mlflow(make_dataset, make_recipe, tmp_path: Path, store: str) -> None:
+    from mlflow import MlflowClient
+
+    run = tmp_path / "run"
+    wsseg("train", make_recipe(make_dataset()), "tracking.experiment=tracked", "--run-dir", run)
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("tracked")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    assert kept.info.status == "FINISHED"
+    assert kept.data.params["networks.cross.use"] == "cross_modal_unet"
+    assert {"loss/total", "weight/gated_crf", "val/dice/left", "final/dice/mean"} <= set(kept.data.metrics)
+    files = {file.path for file in client.list_artifacts(kept.info.run_id)}
+    assert {"recipe.yaml", "scores.csv", "overlays", "weights", "plan.json"} <= files
+    assert [f.path for f in client.list_artifacts(kept.info.run_id, "weights")] == [
+        "weights/weights.json", "weights/weights.safetensors",
+    ]  # fmt: skip
+
+
+def test_predict_writes_on_the_inputs_own_grid_however_it_lies_on_disk(make_dataset, make_recipe, tmp_path) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    wsseg("train", make_recipe(root), "training.iterations=3", "--run-dir", run)
+    wsseg("predict", run, root / "imagesTs", tmp_path / "plain")
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    for path in (root / "imagesTs").iterdir():
+        image = nib.load(path)
+        order = nib.orientations.axcodes2ornt("PIR")
+        nib.save(image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), order)),
+                 turned / path.name)  # fmt: skip
+    wsseg("predict", run, turned, tmp_path / "turned_out", "--probabilities")
+    plain, back = (nib.load(tmp_path / f / "case_100.nii.gz") for f in ("plain", "turned_out"))
+    source = nib.load(turned / "case_100_0000.nii.gz")
+    assert back.shape == source.shape != plain.shape
+    np.testing.assert_allclose(back.affine, source.affine, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(nib.as_closest_canonical(back).dataobj), np.asarray(plain.dataobj))
+    maps = [nib.load(p).get_fdata() for p in sorted((tmp_path / "turned_out/probabilities").glob("*/case_100.nii.gz"))]
+    assert len(maps) == 3
+    np.testing.assert_allclose(sum(maps), 1, atol=1e-3)
+    wsseg("evaluate", tmp_path / "plain", root / "labelsTs", "--out", tmp_path / "scores.csv")
+    assert [row["class"] for row in rows(tmp_path / "scores.csv")] == ["left", "right"]
+
+
+def test_weights_that_were_kept_predict_as_the_run_did(make_dataset, make_recipe, tmp_path: Path) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    wsseg("train", make_recipe(root), "training.precision=fp32", "--run-dir", run)
+    held_out = sorted(json.loads((run / "plan.json").read_text())["held_out"])
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in held_out:
+        for path in (root / "imagesTr").glob(f"{name}_*"):
+            shutil.copy(path, images)
+    wsseg("predict", run, images, tmp_path / "again")
+    for name in held_out:
+        one, two = (np.asarray(nib.load(f / f"{name}.nii.gz").dataobj) for f in (run / "predictions", tmp_path / "again"))
+        np.testing.assert_array_equal(one, two)
+
+
+def test_training_resumes_where_it_stopped_and_a_finished_run_is_left_alone(make_dataset, make_recipe, tmp_path) -> None:
+    root = make_dataset()
+    recipe, whole, parts = make_recipe(root), tmp_path / "whole", tmp_path / "parts"
+    wsseg("train", recipe, "--run-dir", whole)
+    wsseg("train", recipe, "--run-dir", parts, "--resume")
+    for name in ("finished.json", "weights.json", "weights.safetensors", "scores.csv"):
+        (parts / name).unlink()
+    for path in (parts / "checkpoints").glob("iteration_0000006*"):
+        path.unlink()
+    result = wsseg("train", recipe, "--run-dir", parts, "--resume")
+    assert "going on from iteration 4" in result.stdout
+    assert (whole / "weights.safetensors").read_bytes() == (parts / "weights.safetensors").read_bytes()
+    assert "has finished before" in wsseg("train", recipe, "--run-dir", parts, "--resume").stdout
+    taken = wsseg("train", recipe, "--run-dir", parts, code=2)
+    assert "holds a run already" in taken.stderr
+    other = wsseg("train", recipe, "training.lr=0.5", "--run-dir", parts, "--resume", code=2)
+    assert "was begun with training.lr=0.01, now it is 0.5" in other.stderr
+
+
+def test_faults_come_all_at_once_with_code_2_and_no_traceback(make_dataset, make_recipe, tmp_path: Path) -> None:
+    root = make_dataset()
+    whole = (root / "imagesTr/case_001_0000.nii.gz").read_bytes()
+    (root / "imagesTr/case_001_0000.nii.gz").write_bytes(whole[:300])
+    (root / "scribblesTr/case_002.nii.gz").write_bytes(b"")
+    recipe = make_recipe(root)
+    for verb in (["check", recipe], ["train", recipe, "--run-dir", tmp_path / "run"]):
+        result = wsseg(*verb, code=2)
+        lines = result.stderr.splitlines()
+        assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
+        assert "case_001_0000.nii.gz" in lines[0] and "case_002.nii.gz" in lines[1]
+        assert "Traceback" not in result.output
+    assert not (tmp_path / "run" / "weights.json").exists()
+    assert "no such file" in wsseg("train", tmp_path / "none.yaml", code=2).stderr.lower()
+    assert "holds no weights.json" in wsseg("predict", tmp_path, root / "imagesTs", tmp_path / "x", code=2).stderr
+
+
+def test_check_says_what_is_drawn_and_what_survives(make_dataset, make_recipe) -> None:
+    result = wsseg("check", make_recipe(make_dataset()), "data.spacing_mm=[4, 4, 3]")
+    assert "no fault found" in result.stdout and "at 4 x 4 x 3 mm" in result.stdout
+    assert "4 cases to train on (4 annotated" in result.stdout
+
+
+def test_strokes_are_simulated_and_learned_from(make_dataset, make_recipe, tmp_path: Path) -> None:
+    root = make_dataset()
+    protocol = Path(__file__).parent.parent / "annotations" / "strokes.yaml"
+    wsseg("annotate", "simulate", root, protocol)
+    strokes = np.asarray(nib.load(root / "annotations/strokes/case_000.nii.gz").dataobj)
+    truth = np.asarray(nib.load(root / "labelsTr/case_000.nii.gz").dataobj)
+    drawn = strokes != 3
+    assert 0 < drawn.mean() < 0.2 and (strokes[drawn] == truth[drawn]).all()
+    result = wsseg("check", make_recipe(root), "data.annotation=annotations/strokes")
+    assert "no fault found" in result.stdout
+
+
+def test_strokes_alone_unlabelled_cases_and_a_missing_modality(make_dataset, make_recipe, tmp_path: Path) -> None:
+    """No dense label anywhere, two cases without strokes, one without MR, one turned on disk."""
+    root = make_dataset()
+    shutil.rmtree(root / "labelsTr")
+    (root / "scribblesTr").rename(root / "labelsTr")
+    meta = json.loads((root / "dataset.json").read_text())
+    meta["labels"]["ignore"] = 3
+    del meta["scribbles"]
+    (root / "dataset.json").write_text(json.dumps(meta))
+    (root / "labelsTr/case_001.nii.gz").unlink()
+    (root / "labelsTr/case_004.nii.gz").unlink()
+    (root / "imagesTr/case_002_0001.nii.gz").unlink()
+    for path in [*(root / "imagesTr").glob("case_003*"), root / "labelsTr/case_003.nii.gz"]:
+        image = nib.load(path)
+        turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("SLA"))
+        nib.save(image.as_reoriented(turn), path)
+    overrides = ["data.annotation=labelsTr", "data.unlabelled_share=0.25", "data.folds=2"]
+    recipe, run = make_recipe(root), tmp_path / "run"
+    wsseg("check", recipe, *overrides)
+    result = wsseg("train", recipe, *overrides, "--run-dir", run)
+    assert "no dense reference" in result.stdout
+    assert all(row["dice"] == "" for row in rows(run / "scores.csv"))
+    (root / "imagesTs/case_100_0000.nii.gz").unlink()
+    wsseg("predict", run, root / "imagesTs", tmp_path / "out")
+    assert nib.load(tmp_path / "out/case_100.nii.gz").shape == (20, 22, 12)
+
+
+def test_recipes_are_listed() -> None:
+    result = wsseg("recipes")
+    assert "recipes/npc_scribble.yaml" in result.stdout

@@ -1,0 +1,95 @@
+"""The house stays as it was drawn: floors, walls, sizes, and nothing unsafe."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wsseg"
+FILES = sorted(PACKAGE.rglob("*.py"))
+GROUND = {"contracts", "plugins", "nifti", "geometry", "schema"}
+ROOMS = {"data", "annotation", "networks", "supervision", "training", "prediction", "evaluation"}
+HALL = {"commands", "assembly", "experiment"}
+# What each file at the top may import of the package, beyond the ground.
+TOP = {
+    "contracts": set(),
+    "nifti": {"contracts"},
+    "geometry": {"contracts", "nifti"},
+    "plugins": {"contracts"},
+    "schema": {"contracts", "plugins"},
+    "recipe": {"contracts", "plugins", "schema"},
+    "runs": {"contracts", "schema"},
+    "tracking": set(),
+    "cli": {"contracts", "commands"},
+    "__init__": set(),
+}
+WALLS = {"mlflow": {"tracking.py"}, "nibabel": {"nifti.py"}, "typer": {"cli.py"}, "rich": {"cli.py"}, "yaml": {"recipe.py"}}
+FORBIDDEN = {"eval", "exec", "compile", "print", "breakpoint"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_of(path: Path) -> set[str]:
+    """Names below wsseg that a file imports: rooms, or files at the top."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("wsseg.") and name != "wsseg.__version__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_floor_allows(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    used = rooms_of(path)
+    if len(parts) > 1:
+        assert used <= GROUND | {parts[0]}, f"{path} leaves its room: {used - GROUND - {parts[0]}}"
+    elif path.stem not in HALL:
+        assert used <= TOP[path.stem], f"{path} imports {used - TOP[path.stem]}"
+    else:
+        assert "cli" not in used
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_walls_around_third_parties_hold(path: Path) -> None:
+    for name in imports(path):
+        allowed = WALLS.get(name.split(".")[0])
+        assert allowed is None or path.name in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_is_short_and_calls_nothing_unsafe(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in FORBIDDEN, f"{path}:{node.lineno} calls {name}"
+            assert name not in ("torch.load", "pickle.load", "pickle.loads", "os.system"), f"{path}:{node.lineno} {name}"
+            assert not any(k.arg == "shell" for k in node.keywords), f"{path}:{node.lineno} uses a shell"
+    assert "torchvision" not in text
+
+
+def test_names_say_something() -> None:
+    assert not [f for f in FILES if f.stem in {"utils", "util", "helpers", "common", "misc", "base"}]
+
+
+def test_the_folder_named_mlflow_does_not_hide_the_library() -> None:
+    import mlflow
+
+    assert "site-packages" in str(mlflow.__file__)
+    assert not (PACKAGE.parent / "mlflow" / "__init__.py").exists()
+    assert not (PACKAGE.parent / "mlflow.py").exists()
+
+
+def test_the_command_line_answers_without_loading_torch() -> None:
+    code = "import sys, wsseg.cli; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'mlflow', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,81 @@
+"""Tensors on disk survive a crash, and damage is noticed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsseg.contracts import DataError
+from wsseg.training.checkpoint import (
+    Checkpoints,
+    optimizer_tensors,
+    read_tensors,
+    restore_optimizer,
+    write_safely,
+    write_tensors,
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).t(), "b": torch.tensor(3), "c": torch.zeros(2, dtype=torch.bfloat16)}
+    write_tensors(tmp_path / "x", tensors, {"note": 1})
+    found, notes = read_tensors(tmp_path / "x")
+    assert notes["note"] == 1
+    assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("place", [0, 8, 100, -1])
+def test_one_flipped_bit_is_noticed(tmp_path: Path, place: int) -> None:
+    write_tensors(tmp_path / "x", {"a": torch.rand(64)}, {})
+    path = tmp_path / "x.safetensors"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"x\.safetensors: damaged"):
+        read_tensors(tmp_path / "x")
+
+
+def test_the_newest_whole_checkpoint_is_resumed_from_and_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.newest([]) is None
+    for iteration in (100, 200, 300):
+        checkpoints.save(iteration, {"a": torch.full((2,), float(iteration))}, {})
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    newest = tmp_path / "iteration_0000300.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    faults: list[str] = []
+    snapshot = checkpoints.newest(faults)
+    assert snapshot is not None and snapshot.iteration == 200 and snapshot.tensors["a"][0] == 200
+    assert len(faults) == 1 and "damaged" in faults[0]
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    write_safely(path, b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_safely(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_an_optimiser_goes_on_as_if_never_stopped(kind: type) -> None:
+    def steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+
+    extra = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    torch.manual_seed(0)
+    one = torch.nn.Linear(3, 2)
+    torch.manual_seed(0)
+    two = torch.nn.Linear(3, 2)
+    first, second = kind(one.parameters(), 0.1, **extra), kind(two.parameters(), 0.1, **extra)
+    steps(one, first, 5)
+    steps(two, second, 3)
+    third = kind(two.parameters(), 0.1, **extra)
+    restore_optimizer(third, optimizer_tensors(second))
+    steps(two, third, 2)
+    assert torch.equal(one.weight, two.weight)

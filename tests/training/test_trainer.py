@@ -1,0 +1,162 @@
+"""The engine: schedules, dependencies, ablations that are ablations, resuming that is exact, numbers that break."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from wsseg import assembly
+from wsseg.contracts import Batch, Term
+from wsseg.recipe import read_recipe
+from wsseg.training.checkpoint import Checkpoints
+from wsseg.training.hybrid import HybridSupervision, TermPlan
+from wsseg.training.optimization import choose_precision, poly_rate
+from wsseg.training.trainer import GIVE_UP_AFTER, DivergedError, Trainer, Watchers
+
+
+@pytest.fixture
+def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
+    """Return a maker of (trainer, what it logged)."""
+    root = make_dataset()
+
+    def make(*overrides: str, folder: str = "run") -> SimpleNamespace:
+        recipe = read_recipe(make_recipe(root), overrides)
+        prepared = assembly.prepare(recipe, recorder)
+        classes = len(prepared.dataset.classes)
+        branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
+        supervision = assembly.make_supervision(recipe, branches, classes)
+        batches = assembly.make_batches(recipe, prepared, torch.device("cpu"))
+        logged: list[tuple[int, dict[str, float]]] = []
+        watchers = Watchers(
+            lambda values, step: logged.append((step, dict(values))), lambda: {"val/dice/left": 0.5},
+            Checkpoints(tmp_path / folder), {},
+        )  # fmt: skip
+        trainer = Trainer(
+            branches, supervision, recipe.training, batches.at, watchers, torch.device("cpu"), "fp32", recipe.seed
+        )
+        return SimpleNamespace(trainer=trainer, logged=logged, recorder=recorder)
+
+    return make
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.tensors().items()}
+
+
+def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
+    return [name for name in a if name not in b or not torch.equal(a[name], b[name])]
+
+
+def test_training_logs_every_term_under_its_own_name(engine) -> None:
+    made = engine()
+    made.trainer.fit(made.recorder)
+    steps = [step for step, _ in made.logged]
+    assert steps == [2, 3, 4, 6], "every second iteration, and the validation at the third"
+    last = made.logged[-1][1]
+    for term in ("partial_loss", "gated_crf", "modal_consistency", "prototype_contrast"):
+        assert f"loss/{term}" in last and f"weight/{term}" in last
+    total = sum(last[f"loss/{t}"] * last[f"weight/{t}"] for t in ("partial_loss", "gated_crf", "modal_consistency"))
+    assert last["loss/total"] == pytest.approx(total + 0.1 * last["loss/prototype_contrast"], rel=1e-5)
+    assert made.logged[1][1] == {"val/dice/left": 0.5}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_training_ends_in_the_same_weights_bit_for_bit(engine, optimizer: str) -> None:
+    whole = engine(f"training.optimizer={optimizer}", folder="whole")
+    whole.trainer.fit(whole.recorder)
+    begun = engine(f"training.optimizer={optimizer}", folder="begun")
+    for iteration in range(4):
+        begun.trainer.step(iteration)
+    begun.trainer.watchers.checkpoints.save(4, begun.trainer.tensors(), {})
+    resumed = engine(f"training.optimizer={optimizer}", folder="begun")
+    start = resumed.trainer.restore(resumed.trainer.watchers.checkpoints.newest([]))
+    assert start == 4
+    torch.manual_seed(99)  # nothing may hang on the state of the process
+    resumed.trainer.fit(resumed.recorder, start)
+    assert differing(weights(whole.trainer), weights(resumed.trainer)) == []
+
+
+def test_a_weight_of_zero_is_the_same_run_as_one_without_the_line(engine, make_recipe) -> None:
+    zero = engine("supervision.prototype_contrast.weight=0", "supervision.modal_consistency.weight=0")
+    zero.trainer.fit(zero.recorder)
+    assert set(zero.trainer.supervision.terms) == {"partial_loss", "gated_crf"}
+    with_entropy = engine(
+        "supervision.prototype_contrast.weight=0", "supervision.modal_consistency.weight=0",
+        "supervision.entropy.weight={to: 1, from: 1}",
+    )  # fmt: skip
+    with_entropy.trainer.fit(with_entropy.recorder)
+    assert differing(weights(zero.trainer), weights(with_entropy.trainer)) == [], "a term that sleeps changes nothing"
+
+
+def test_networks_start_alike_in_every_company(engine) -> None:
+    full = engine().trainer.branches.networks["mr"].state_dict()
+    alone = engine(
+        "networks.ct.features=6", "networks.cross.fuses=[mr]", "supervision.gated_crf.on=[mr]"
+    ).trainer.branches.networks["mr"].state_dict()  # fmt: skip
+    assert differing(full, alone) == []
+
+
+def test_validation_and_logging_leave_the_weights_alone(engine) -> None:
+    often = engine("training.validate_every=1", "training.log_every=1")
+    often.trainer.fit(often.recorder)
+    never = engine("training.validate_every=0", "training.log_every=100")
+    never.trainer.fit(never.recorder)
+    assert differing(weights(often.trainer), weights(never.trainer)) == []
+
+
+def test_what_is_not_given_is_hidden_from_the_networks(engine) -> None:
+    made = engine()
+    batch = made.trainer.batch_at(0)
+    given = batch.given.clone()
+    given[:, 1] = False
+    made.trainer.branches.eval()
+    fields = {name: getattr(batch, name) for name in ("present", "label", "spacing_mm", "cases")}
+    one = made.trainer.branches(Batch(image=batch.image, given=given, **fields))
+    noise = batch.image.clone()
+    noise[:, 1] = torch.randn_like(noise[:, 1])
+    two = made.trainer.branches(Batch(image=noise, given=given, **fields))
+    assert torch.equal(one["cross"].logits, two["cross"].logits)
+    assert not one["mr"].valid.any() and one["cross"].valid.all()
+
+
+class Broken(Term):
+    """A term that is not finite at chosen iterations."""
+
+    def __init__(self, setting) -> None:
+        super().__init__(setting)
+
+    def forward(self, step) -> Tensor:
+        bad = step.iteration >= 2
+        return step.outputs["cross"].logits.mean() * (float("nan") if bad else 1.0)
+
+
+def test_an_iteration_that_is_not_finite_changes_no_weight_and_many_end_the_run(engine) -> None:
+    made = engine("training.iterations=40")
+    trainer = made.trainer
+    networks = dict(trainer.branches.networks.items())
+    plan = TermPlan("broken", Broken, lambda progress: 1.0, ("cross",), {})
+    trainer.supervision = HybridSupervision([plan], networks, 3, 0)
+    trainer.step(0)
+    trainer.step(1)
+    before = weights(trainer)
+    trainer.step(2)
+    assert differing(before, weights(trainer)) == [] and trainer.skipped == 1
+    with pytest.raises(DivergedError, match=r"terms: broken; cases: case_.*lower training\.lr"):
+        for _ in range(GIVE_UP_AFTER):
+            trainer.step(3)
+
+
+def test_the_learning_rate_falls_as_a_power_and_may_rise_first() -> None:
+    rates = [poly_rate(0.1, t, 100) for t in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates == sorted(rates, reverse=True)
+    assert rates[50] == pytest.approx(0.1 * 0.5**0.9)
+    warm = [poly_rate(0.1, t, 100, 0.1) for t in range(100)]
+    assert warm[0] == pytest.approx(0.01) and warm[10:] == rates[10:]
+
+
+def test_the_number_format_is_chosen_and_explained() -> None:
+    assert choose_precision("fp32", torch.device("cpu")) == ("fp32", "the recipe says so")
+    chosen, why = choose_precision("auto", torch.device("cpu"))
+    assert (chosen == "bf16") == (why == "the processor has AMX")
