@@ -1,0 +1,236 @@
+"""Predictions against references: a row a case and class, its table on disk, and what the rows say together."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import fmean, stdev
+
+from wsseg.contracts import IGNORE, DataError, Reporter, Spacing
+from wsseg.evaluation.labels import Examined, Pair, examine, find_pairs, label_maps
+from wsseg.evaluation.metrics import score
+from wsseg.nifti import Array
+
+NO_REFERENCE = "no dense reference"
+METRICS = ("dice", "hd95_mm", "assd_mm", "nsd")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said about one class of one case; a case that could not be scored has one row without numbers.
+
+    Attributes:
+        case: The case's name.
+        class_name: The class; "" where the case was not scored.
+        dice: This and the numbers that follow are those of `metrics.Scores`; None where the case was not scored.
+        hd95_mm: See `dice`.
+        assd_mm: See `dice`.
+        nsd: See `dice`.
+        volume_ml: See `dice`.
+        reference_volume_ml: See `dice`.
+        empty: Which mask has no voxel: "", "both", "prediction" or "reference".
+        note: Why the case was not scored.
+    """
+
+    case: str
+    class_name: str = ""
+    dice: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    nsd: float | None = None
+    volume_ml: float | None = None
+    reference_volume_ml: float | None = None
+    empty: str = ""
+    note: str = ""
+
+
+_NUMBERS = (*METRICS, "volume_ml", "reference_volume_ml")
+_COLUMNS = ["class" if f.name == "class_name" else f.name for f in fields(Row)]
+
+
+def score_case(
+    case: str, prediction: Array, reference: Array, spacing_mm: Spacing, classes: Mapping[int, str], tolerance_mm: float
+) -> list[Row]:
+    """Score each class of one case. Voxels whose reference is IGNORE are left out of both masks.
+
+    Args:
+        case: Its name.
+        prediction: (X, Y, Z) integers.
+        reference: (X, Y, Z) integers, on the same grid.
+        spacing_mm: Edge lengths of a voxel.
+        classes: Value -> name; the background (0) is not scored if it is named.
+        tolerance_mm: See `metrics.score`.
+    """
+    known = reference != IGNORE
+    rows = []
+    for value, name in classes.items():
+        if value != 0:
+            scores = score((prediction == value) & known, reference == value, spacing_mm, tolerance_mm)
+            rows.append(Row(case, name, **vars(scores)))
+    return rows
+
+
+def score_folder(
+    predictions: Path, references: Path, classes: Mapping[int, str] | None, tolerance_mm: float, report: Reporter
+) -> list[Row]:
+    """Score every prediction of a folder against the reference of the same name, once all files were found sound.
+
+    Args:
+        predictions: A folder of label maps, CASE.nii.gz.
+        references: A folder of dense label maps. A prediction that has none here, or one with unannotated voxels, gets
+            a row that says so in place of scores.
+        classes: Value -> name; None takes them from `dataset.json` beside the references or in the predictions, else
+            from the values found.
+        tolerance_mm: See `metrics.score`.
+        report: Told what could not be scored.
+
+    Raises:
+        DataError: With every fault of every file: unreadable, on another grid than its reference, or with values that
+            are no class.
+    """
+    pairs, classes = find_pairs(predictions, references, classes)
+    seen: dict[str, Examined] = {}
+    with report.progress("checking", len(pairs)) as bar:
+        for pair in pairs:
+            seen[pair.case] = examine(pair, classes)
+            bar.advance(pair.case)
+    if faults := [fault for examined in seen.values() for fault in examined.faults]:
+        raise DataError(faults)
+    if classes is None:
+        found = {value for examined in seen.values() for value in examined.values}
+        classes = {value: f"class {value}" for value in sorted(found - {0, IGNORE})}
+    if unscored := [case for case, examined in seen.items() if not examined.dense]:
+        more = f" and {len(unscored) - 10} more" if len(unscored) > 10 else ""
+        report.say(f"{NO_REFERENCE}, so no score: {', '.join(unscored[:10])}{more}")
+    there = label_maps(references).keys()
+    if missing := len(there - seen.keys()):
+        report.say(f"no prediction, so no score: {missing} of the {len(there)} cases in {references.name}")
+    rows: list[Row] = []
+    with report.progress("scoring", len(pairs)) as bar:
+        for pair in pairs:
+            dense = seen[pair.case].dense
+            rows += _score_pair(pair, classes, tolerance_mm) if dense else [Row(pair.case, note=NO_REFERENCE)]
+            bar.advance(pair.case)
+    return rows
+
+
+def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> list[Row]:
+    """Read a case again and score it: to keep them all from the check on would fill the memory."""
+    prediction, reference = pair.read()
+    return score_case(pair.case, prediction.array, reference.array, reference.grid.spacing_mm, classes, tolerance_mm)
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows as a table, UTF-8, numbers with 6 significant digits; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for row in rows:
+            writer.writerow(
+                ["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in vars(row).values()]
+            )
+    partial.replace(path)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Read a table that `write_csv` wrote.
+
+    Raises:
+        DataError: There is no such file, its columns are others, or a cell is no finite number.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable table ({error})") from error
+    if not lines or lines[0] != _COLUMNS:
+        raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}: write it with `wsseg evaluate`")
+    rows: list[Row] = []
+    faults = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            rows.append(_row(line))
+        except ValueError as error:
+            faults.append(f"{path}, line {number}: {error}")
+    if faults:
+        raise DataError(faults)
+    return rows
+
+
+def _row(line: list[str]) -> Row:
+    """Turn the cells of a line into a row."""
+    if len(line) != len(_COLUMNS):
+        raise ValueError(f"has {len(line)} cells, expected {len(_COLUMNS)}")
+    cells = dict(zip((f.name for f in fields(Row)), line, strict=True))
+    numbers = {name: float(cells[name]) if cells[name] else None for name in _NUMBERS}
+    if not all(math.isfinite(v) for v in numbers.values() if v is not None):
+        raise ValueError("a number is not finite")
+    return Row(cells["case"], cells["class_name"], **numbers, empty=cells["empty"], note=cells["note"])
+
+
+def summary_columns(tolerance_mm: float) -> list[str]:
+    """Return the heads of the table that `summary` fills."""
+    return ["class", "cases", "dice", "hd95 (mm)", "assd (mm)", f"nsd at {tolerance_mm:g} mm", "empty masks"]
+
+
+def summary(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the text cells of a table: a line a class, their mean, and how many cases had no dense reference.
+
+    Numbers are means over cases, dice with its standard deviation (of a sample). In the line of the mean they are means
+    over the classes' means, and the deviation is that of the cases' mean dice. `empty masks` counts the scores that
+    come from the rule for empty masks, by the mask that was empty.
+    """
+    scored = [row for row in rows if row.dice is not None]
+    by_class = _grouped(scored, lambda row: row.class_name)
+    table = [[name, *_cells(group, [group])] for name, group in by_class.items()]
+    if len(by_class) > 1:
+        table.append(["mean", *_cells(scored, list(by_class.values()))])
+    unscored = {row.case for row in rows if row.dice is None}
+    if unscored:
+        table.append([NO_REFERENCE, f"{len(unscored)}", *[""] * 5])
+    return table
+
+
+def means(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean of each metric by class and over the classes, under names that a tracker takes.
+
+    E.g. `dice/GTVp`, `dice/mean`, and `empty/GTVp`, the number of cases to which the rule for empty masks was applied.
+    """
+    by_class = _grouped([row for row in rows if row.dice is not None], lambda row: row.class_name)
+    found: dict[str, float] = {}
+    for metric in METRICS if by_class else ():
+        found |= {f"{metric}/{_plain(name)}": _mean(group, metric) for name, group in by_class.items()}
+        found[f"{metric}/mean"] = fmean(_mean(group, metric) for group in by_class.values())
+    return found | {f"empty/{_plain(n)}": float(sum(bool(r.empty) for r in group)) for n, group in by_class.items()}
+
+
+def _cells(rows: Sequence[Row], classes: Sequence[Sequence[Row]]) -> list[str]:
+    """Return the cells behind a line's name, for all of its rows and the same rows by class."""
+    of_case = [_mean(group, "dice") for group in _grouped(rows, lambda row: row.case).values()]
+    dice, hd95_mm, assd_mm, nsd = (fmean(_mean(group, metric) for group in classes) for metric in METRICS)
+    spread = f" ± {stdev(of_case):.3f}" if len(of_case) > 1 else ""
+    empty = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(row.empty for row in rows if row.empty).items()))
+    return [f"{len(of_case)}", f"{dice:.3f}{spread}", f"{hd95_mm:.2f}", f"{assd_mm:.2f}", f"{nsd:.3f}", empty or "0"]
+
+
+def _mean(rows: Sequence[Row], metric: str) -> float:
+    return fmean(value for row in rows if (value := getattr(row, metric)) is not None)
+
+
+def _grouped(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _plain(name: str) -> str:
+    """Return a class name without what a tracker refuses in the name of a metric."""
+    return re.sub(r"[^\w. :-]|^\.+", "_", name)
