@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from wsseg import nifti
-from wsseg.annotation import strokes
 from wsseg.annotation.simulate import Protocol, simulate_dataset, simulate_strokes
 from wsseg.contracts import IGNORE, DataError
 
@@ -33,12 +32,6 @@ def blobs(shape: tuple[int, int, int] = (44, 40, 20), seed: int = 0) -> np.ndarr
         label[(x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2 < 14] = 2
     label[(np.hypot(x - 22, (y - 24)) - 11) ** 2 + 0 * z < 5] = 3
     return label
-
-
-def neighbours(path: np.ndarray) -> bool:
-    """Consecutive pixels touch, and none comes twice."""
-    steps = np.abs(np.diff(path, axis=0)).max(axis=1)
-    return bool((steps == 1).all()) and len(np.unique(path, axis=0)) == len(path)
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
@@ -82,25 +75,6 @@ def test_the_interior_curve_is_one_voxel_wide_connected_and_off_the_border() -> 
     assert seen > 15
 
 
-def test_a_curve_reaches_through_its_region() -> None:
-    bar = np.zeros((9, 60), bool)
-    bar[2:7, 2:58] = True
-    for seed in range(5):
-        path = strokes.interior_curve(bar, np.random.default_rng(seed))
-        assert neighbours(path)
-        assert np.ptp(path[:, 1]) >= 0.6 * 56
-        assert (np.abs(path[5:-5, 0] - 4) <= 1).all()
-
-
-def test_a_curve_follows_a_ring_without_leaving_it() -> None:
-    u, v = np.indices((41, 41))
-    ring = np.abs(np.hypot(u - 20, v - 20) - 14) < 3
-    path = strokes.interior_curve(ring, np.random.default_rng(1))
-    assert neighbours(path)
-    assert ring[tuple(path.T)].all()
-    assert len(path) > 20
-
-
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_smallest_regions_get_a_dot_and_no_border(size: int) -> None:
     label = np.zeros((12, 12, 4), np.uint8)
@@ -108,24 +82,6 @@ def test_the_smallest_regions_get_a_dot_and_no_border(size: int) -> None:
     drawn = simulate_strokes(label, STROKES, (0, "strokes", "dot"), 2)
     assert 1 <= (drawn == 1).sum() <= size
     assert (label[drawn == 1] == 1).all()
-
-
-@pytest.mark.parametrize("inset", [0, 1, 2])
-@pytest.mark.parametrize("share", [0.0, 0.05, 0.12, 0.5])
-def test_a_border_stroke_is_a_bounded_piece_of_the_contour(inset: int, share: float) -> None:
-    u, v = np.indices((50, 50))
-    region = ((u - 25) / 20) ** 2 + ((v - 25) / 12) ** 2 < 1
-    # Brute force: the depth of a pixel is the number of steps along edges to the outside.
-    depth = ndimage.distance_transform_cdt(region, metric="taxicab")
-    contour = depth == inset + 1
-    assert np.array_equal(strokes.contour(region, inset), contour)
-    for seed in range(5):
-        piece = strokes.contour_piece(contour, share, np.random.default_rng(seed))
-        assert len(piece) <= share * contour.sum()
-        assert contour[tuple(piece.T)].all()
-        assert neighbours(piece)
-        if share >= 0.05:
-            assert len(piece) >= 0.6 * int(share * contour.sum())
 
 
 def test_border_strokes_stay_under_their_share_in_a_volume() -> None:
