@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_train_leaves_a_run_that_can_be_read_by_people_and_by_machines(make_dataset, make_recipe, tmp_path, store) -> None:
+def test_train_leaves_a_run_that_can_be_read_by_people_and_by_machines(make_dataset, make_recipe, tmp_path) -> None:
     root, run = make_dataset(), tmp_path / "run"
     result = wsseg("train", make_recipe(root), "--run-dir", run)
     assert result.stdout.splitlines()[-1] == f"run: {run}"
@@ -112,11 +112,12 @@ def test_weights_that_were_kept_predict_as_the_run_did(make_dataset, make_recipe
             shutil.copy(path, images)
     wsseg("predict", run, images, tmp_path / "again")
     for name in held_out:
-        one, two = (np.asarray(nib.load(f / f"{name}.nii.gz").dataobj) for f in (run / "predictions", tmp_path / "again"))
+        files = (run / "predictions" / f"{name}.nii.gz", tmp_path / "again" / f"{name}.nii.gz")
+        one, two = (np.asarray(nib.load(file).dataobj) for file in files)
         np.testing.assert_array_equal(one, two)
 
 
-def test_training_resumes_where_it_stopped_and_a_finished_run_is_left_alone(make_dataset, make_recipe, tmp_path) -> None:
+def test_training_resumes_and_a_finished_run_is_left_alone(make_dataset, make_recipe, tmp_path: Path) -> None:
     root = make_dataset()
     recipe, whole, parts = make_recipe(root), tmp_path / "whole", tmp_path / "parts"
     wsseg("train", recipe, "--run-dir", whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsseg import assembly, nifti
 from wsseg.assembly import Prepared
@@ -120,9 +121,7 @@ class Experiment:
             self.tracker.file(self.run.path / name, "" if name == "recipe.yaml" else "weights")
         means: dict[str, float] = {}
         if held_out:
-            rows = scoring.score_folder(
-                folder, self.prepared.dataset.root / "labelsTr", self._classes(), self._tolerance_mm(), report
-            )
+            rows = self._score_folder(folder)
             scoring.write_csv(rows, self.run.path / "scores.csv")
             means = scoring.means(rows)
             title = f"held-out cases of fold {self.recipe.data.fold}, {self.prepared.dataset.name}, final weights"
@@ -132,6 +131,13 @@ class Experiment:
         else:
             report.say("no case was held out (data.fold is empty), so there is nothing to score")
         self.run.write("finished.json", {"iterations": self.recipe.training.iterations, "scores": means})
+
+    def _score_folder(self, folder: Path) -> list[scoring.Row]:
+        held_out = self.prepared.held_out
+        if not any(stored.case.reference for stored in held_out):
+            return [scoring.Row(stored.case.name, note=scoring.NO_REFERENCE) for stored in held_out]
+        references = self.prepared.dataset.root / "labelsTr"
+        return scoring.score_folder(folder, references, self._classes(), self._tolerance_mm(), self.report)
 
     def _draw(self, stored: Stored, found: Array) -> None:
         """Draw a case as its files show it: image, strokes, prediction, reference."""

@@ -17,11 +17,13 @@ from wsseg.training.checkpoint import (
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    tensors = {"a": torch.arange(6.0).reshape(2, 3).t(), "b": torch.tensor(3), "c": torch.zeros(2, dtype=torch.bfloat16)}
+    half = torch.zeros(2, dtype=torch.bfloat16)
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).t(), "b": torch.tensor(3), "c": half}
     write_tensors(tmp_path / "x", tensors, {"note": 1})
     found, notes = read_tensors(tmp_path / "x")
     assert notes["note"] == 1
-    assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    for name, tensor in tensors.items():
+        assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -22,6 +22,7 @@ from wsseg import nifti
 from wsseg.annotation import receipt, strokes
 from wsseg.annotation.receipt import Labels, Tally
 from wsseg.contracts import IGNORE, DataError, Reporter
+from wsseg.declared import ignore_value
 
 Strokes = npt.NDArray[np.uint8]
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -172,10 +173,12 @@ def _read_labels(root: Path) -> tuple[dict[str, int], int | None]:
         raise DataError(
             f"{path}: no readable dataset.json with 'labels' ({error!r}): write one, as nnU-Net v2"
         ) from error
-    ignored = labels.pop("ignore", None)
+    labels.pop("ignore", None)
     if sorted(map(str, labels.values())) != sorted(map(str, range(len(labels)))):
         raise DataError(f"{path}: its labels are {labels}, expected 0 (background) to {len(labels) - 1}, each once")
-    return {str(name): int(value) for name, value in sorted(labels.items(), key=lambda item: int(item[1]))}, ignored
+    return {
+        str(name): int(value) for name, value in sorted(labels.items(), key=lambda item: int(item[1]))
+    }, ignore_value(root / "labelsTr")
 
 
 def _refuse_to_replace_a_persons(target: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from wsseg.contracts import IGNORE, Case, DataError
+from wsseg.declared import ignore_value
 from wsseg.plugins import suggest
 
 ENDINGS = (".nii.gz", ".nii")
@@ -88,7 +89,7 @@ def read_dataset(
     faults += _orphans(root, annotation, training, ending)
     if faults:
         raise DataError(faults)
-    ignore, reference_ignore = (_ignore_value(root, folder, meta) for folder in (annotation, "labelsTr"))
+    ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(meta.get("name", root.name))
     return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test)
 
@@ -136,20 +137,6 @@ def _classes(labels: Mapping[str, Any], root: Path, faults: list[str]) -> tuple[
         faults.append(f"{root / 'dataset.json'}: labels must be 0 (background), 1, 2, ... without a gap, got {values}")
         return ()
     return tuple(sorted(values, key=lambda name: int(values[name])))
-
-
-def _ignore_value(root: Path, annotation: str, meta: Mapping[str, Any]) -> int | None:
-    """The annotation folder's own declaration first, then dataset.json's `scribbles`, then its `labels.ignore`."""
-    own = root / annotation / "annotation.json"
-    if own.is_file():
-        value = json.loads(own.read_text(encoding="utf-8")).get("ignore_value")
-        if value is not None:
-            return int(value)
-    scribbles = meta.get("scribbles", {})
-    if "ignore_value" in scribbles and scribbles.get("dir", annotation) == annotation:
-        return int(scribbles["ignore_value"])
-    value = meta["labels"].get("ignore")
-    return None if value is None else int(value)
 
 
 def _cases(

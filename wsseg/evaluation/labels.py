@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from wsseg.contracts import IGNORE, DataError
+from wsseg.declared import ignore_value, is_whole, read_json
 from wsseg.nifti import CORNER_TOLERANCE_VOXELS, Volume, read
 
 _ROUNDING = 1e-3  # a header's scale factor may leave 2.0001 for 2
@@ -146,67 +146,25 @@ def class_names(references: Path, predictions: Path) -> dict[int, str] | None:
         DataError: A file is no JSON, or its labels are not `{name: value}` with values from 1 to 254.
     """
     for path in (references.parent / "dataset.json", predictions / "dataset.json"):
-        labels = _read_json(path).get("labels")
+        labels = read_json(path).get("labels")
         if labels is not None:
             return _checked_classes(labels, path)
     return None
-
-
-def ignore_value(references: Path) -> int | None:
-    """Return the value on disk that marks an unannotated voxel in this folder; None where nobody declares one.
-
-    It stands in the folder's own `annotation.json`, else in the `dataset.json` beside it: under `scribbles` where that
-    entry means this folder, else as the label `ignore`.
-
-    Raises:
-        DataError: A file is no JSON, or the value is no whole number.
-    """
-    path = references / "annotation.json"
-    value = _read_json(path).get("ignore_value")
-    if value is None:
-        path = references.parent / "dataset.json"
-        entry = _read_json(path)
-        scribbles, labels = entry.get("scribbles"), entry.get("labels")
-        if isinstance(scribbles, Mapping) and scribbles.get("dir", references.name) == references.name:
-            value = scribbles.get("ignore_value")
-        if value is None and isinstance(labels, Mapping):
-            value = labels.get("ignore")
-    if value is not None and not _is_whole(value):
-        raise DataError(f"{path}: the ignore value is {value!r}: expected a whole number")
-    return value
 
 
 def _checked_classes(labels: Any, path: Path) -> dict[int, str]:
     """Turn `{name: value}` into value -> name, without background and ignore."""
     if not isinstance(labels, Mapping):
         raise DataError(f"{path}: `labels` is {labels!r}: expected {{name: value}}")
-    named = {n: v for n, v in labels.items() if n != "ignore" and not (_is_whole(v) and v == 0)}
+    named = {n: v for n, v in labels.items() if n != "ignore" and not (is_whole(v) and v == 0)}
     faults = [
         f"{path}: label {name!r} is {value!r}, expected a whole number from 1 to {IGNORE - 1}"
         + (": regions of several values are not supported, name each value" if isinstance(value, list) else "")
         for name, value in named.items()
-        if not (_is_whole(value) and 1 <= value < IGNORE)
+        if not (is_whole(value) and 1 <= value < IGNORE)
     ]
     if not faults and len(set(named.values())) < len(named):
         faults = [f"{path}: two labels share one value in {dict(named)}: give each a value of its own"]
     if faults:
         raise DataError(faults)
     return {value: name for name, value in sorted(named.items(), key=lambda item: item[1])}
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    """Tell whether `value` is a whole number; JSON's true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file says, nothing where there is no such file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except ValueError as error:
-        raise DataError(f"{path}: is no valid JSON ({error}): mend it") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected one JSON object, {{...}}")
-    return found

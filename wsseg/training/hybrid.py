@@ -26,7 +26,7 @@ class TermPlan:
 
 @dataclass(frozen=True)
 class Losses:
-    """The sum that is minimised, each term's value before weighting, and each weight."""
+    """The sum that is minimised, each term's value before weighting (detached), and each weight."""
 
     total: Tensor
     parts: Mapping[str, Tensor]
@@ -63,6 +63,7 @@ class HybridSupervision(nn.Module):
                 continue
             seen = replace(step, outputs={name: step.outputs[name] for name in plan.on})
             with seeded(self.seed, "draws", plan.name, step.iteration):
-                parts[plan.name] = self.terms[plan.name](seen)
-            total = total + weights[plan.name] * parts[plan.name]
+                loss = self.terms[plan.name](seen)
+            total = total + weights[plan.name] * loss
+            parts[plan.name] = loss.detach()
         return Losses(total, parts, weights)

@@ -50,9 +50,16 @@ class Trainer:
     """
 
     def __init__(
-        self, branches: Branches, supervision: HybridSupervision, settings: TrainingSection, batch_at: Callable[[int], Batch],
-        watchers: Watchers, device: torch.device, precision: Precision, seed: int,
-    ) -> None:  # fmt: skip
+        self,
+        branches: Branches,
+        supervision: HybridSupervision,
+        settings: TrainingSection,
+        batch_at: Callable[[int], Batch],
+        watchers: Watchers,
+        device: torch.device,
+        precision: Precision,
+        seed: int,
+    ) -> None:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
         self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
         self.device, self.precision, self.seed = device, precision, seed
@@ -127,13 +134,14 @@ class Trainer:
 
     def _parts(self) -> list[nn.Module]:
         """Gradients are clipped network by network and term by term, so that one does not slow another."""
-        return [*self.branches.networks.values(), *self.supervision.terms.values()]
+        parts = [*self.branches.networks.values(), *self.supervision.terms.values()]
+        return [part for part in parts if any(True for _ in part.parameters())]
 
     def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:
         numbers = {f"loss/{name}": float(value) for name, value in losses.parts.items()}
         numbers |= {f"weight/{name}": weight for name, weight in losses.weights.items()}
         rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
-        return {"loss/total": float(losses.total), **numbers, "lr": rate, "skipped_iterations": float(self.skipped)}
+        return {"loss/total": losses.total.item(), **numbers, "lr": rate, "skipped_iterations": float(self.skipped)}
 
     def _skip(self, losses: Losses, batch: Batch, iteration: int) -> None:
         self.skipped += 1
