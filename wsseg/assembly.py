@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,24 @@ def prepare(recipe: Recipe, report: Reporter) -> Prepared:
 
 
 def median_spacing(cases: tuple[Case, ...]) -> Spacing:
-    """Return the median voxel size of the cases' files."""
-    first = [next(path for path in case.images.values() if path is not None) for case in cases]
-    x, y, z = np.median([read_grid(path).spacing_mm for path in first], axis=0).round(3)
+    """Return the median voxel size of the cases' files. A file that cannot be read is left to who reads all of it."""
+    found: list[Spacing] = []
+    for case in cases:
+        with suppress(DataError):
+            found.append(read_grid(next(path for path in case.images.values() if path is not None)).spacing_mm)
+    x, y, z = np.median(found or [(1.0, 1.0, 1.0)], axis=0).round(3)
     return float(x), float(y), float(z)
+
+
+def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[str]:
+    """Return the faults of a recipe's dataset, for a recipe that has faults of its own."""
+    try:
+        dataset = open_dataset(data, wanted, report)
+        cases = dataset.training
+        cache.store(dataset, cases, data.spacing_mm or median_spacing(cases), report)
+    except DataError as error:
+        return list(error.faults)
+    return []
 
 
 def make_augmentation(recipe: Recipe) -> Augmentation:

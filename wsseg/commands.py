@@ -11,14 +11,14 @@ import torch
 from wsseg import assembly, geometry, nifti
 from wsseg.annotation import simulate
 from wsseg.assembly import Prepared
-from wsseg.contracts import DataError, Reporter
+from wsseg.contracts import DataError, RecipeError, Reporter
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import load_case
 from wsseg.evaluation import scoring
 from wsseg.experiment import Experiment
 from wsseg.prediction.predictor import label_map
-from wsseg.recipe import read_recipe
+from wsseg.recipe import read_data_section, read_recipe
 from wsseg.runs import RunFolder, flat
 from wsseg.schema import Recipe
 from wsseg.tracking import Tracker, git_commit, versions
@@ -26,7 +26,7 @@ from wsseg.tracking import Tracker, git_commit, versions
 
 def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
     """Train a recipe, score its held-out cases with the final weights, and return the run's directory."""
-    recipe = read_recipe(path, overrides)
+    recipe = _read(path, overrides, report)
     run = RunFolder.open(recipe, run_dir, resume, report)
     if run.finished:
         report.say(f"{run.path} has finished before: nothing to do")
@@ -86,7 +86,7 @@ def evaluate(predictions: Path, references: Path, out: Path, tolerance_mm: float
 
 def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     """Read every file of a recipe's dataset but those of imagesTs, build its networks, and say what was found."""
-    recipe = read_recipe(path, overrides)
+    recipe = _read(path, overrides, report)
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
     classes = len(prepared.dataset.classes)
@@ -113,6 +113,16 @@ def recipes(report: Reporter) -> None:
         with path.open(encoding="utf-8") as file:
             rows.append([f"recipes/{path.name}", file.readline().lstrip("# ").strip()])
     report.table(f"recipes in {folder}", ["recipe", "what it is"], rows)
+
+
+def _read(path: Path, overrides: Sequence[str], report: Reporter) -> Recipe:
+    """Read a recipe; if it has faults, those of its data are looked for as well, so that one round is enough."""
+    try:
+        return read_recipe(path, overrides)
+    except RecipeError as error:
+        known = read_data_section(path, overrides)
+        more = assembly.data_faults(known[0], list(dict.fromkeys(known[1])), report) if known else []
+        raise RecipeError([*error.faults, *more]) from error
 
 
 def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:

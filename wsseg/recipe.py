@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from wsseg import plugins
 from wsseg.contracts import RecipeError
-from wsseg.schema import SECTIONS, Recipe, faults_of
+from wsseg.schema import SECTIONS, DataSection, NetworkEntry, Recipe, faults_of
 
 MAXIMUM_BYTES = 1_000_000
 
@@ -110,6 +111,18 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection, list[str]] | None:
+    """Return what a faulty recipe says of its data, and the modalities it reads; None if not even that can be read."""
+    try:
+        plain, lines = load_yaml(path)
+        for override in overrides:
+            _lay_over(plain, lines, override)
+        networks = [NetworkEntry.model_validate(entry) for entry in plain["networks"].values()]
+        return DataSection.model_validate(plain["data"]), [name for entry in networks for name in entry.reads]
+    except (RecipeError, ValidationError, KeyError, AttributeError, TypeError):
+        return None
+
+
 def recipe_from(plain: Mapping[str, Any]) -> Recipe:
     """Build a recipe from what `Recipe.resolved` wrote into a run. Raises RecipeError."""
     recipe, faults = _validate(plain)
@@ -123,7 +136,23 @@ def _validate(plain: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
         return Recipe.model_validate(plain), []
     except ValidationError as error:
         known = {name for s in SECTIONS for name in s.model_fields}
-        return None, [line.lstrip(".") for line in plugins.sentences(error, sorted(known))]
+        faults = [line.lstrip(".") for line in plugins.sentences(error, sorted(known))]
+        return None, [*faults, *_faults_of_the_rest(plain, [finding["loc"] for finding in error.errors()])]
+
+
+def _faults_of_the_rest(plain: Mapping[str, Any], faulty: Sequence[tuple[int | str, ...]]) -> list[str]:
+    """Return what would still be wrong with the faulty keys left out, if the recipe can be read without them."""
+    rest = copy.deepcopy(dict(plain))
+    for *path, last in faulty:
+        place: Any = rest
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(last, None)
+    try:
+        return faults_of(Recipe.model_validate(rest))
+    except ValidationError:
+        return []
 
 
 def _lay_over(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[str]:
