@@ -1,0 +1,105 @@
+"""The JSON lines of a run: complete, valid, appended, and what the run was made with."""
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from wsseg.record import Record, git_commit, number, read_lines, versions
+
+
+def strict(path: Path) -> list[dict]:
+    """Parse a record with a reader that refuses what JSON does not know."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_lines_are_valid_json_and_in_the_file_at_once(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.write(event="opened", parameters={"where": tmp_path})
+    record.metrics({"loss/total": 0.5, "val/hd95_mm/Läsion": math.inf, "a": -math.inf, "b": math.nan}, 3)
+    (tmp_path / "scores.csv").write_text("")
+    record.file(tmp_path / "scores.csv", "tables")
+    lines = strict(record.path)
+    record.close()
+    assert [sorted(set(line) - {"time"}) for line in lines] == [
+        ["event", "parameters"],
+        ["metrics", "step"],
+        ["file", "folder"],
+    ]
+    assert lines[0]["parameters"] == {"where": str(tmp_path)}
+    assert lines[1]["metrics"] == {"loss/total": 0.5, "val/hd95_mm/Läsion": "inf", "a": "-inf", "b": "nan"}
+    assert (lines[2]["file"], lines[2]["folder"]) == ("scores.csv", "tables")
+    assert number("-inf") == -math.inf
+    assert math.isnan(number("nan"))
+
+
+def test_a_half_line_of_a_killed_process_is_taken_away(tmp_path: Path) -> None:
+    first = Record(tmp_path)
+    first.metrics({"a": 1}, 1)
+    first.close()
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole + b'{"time": "2026-01-')
+    assert [line["step"] for _, line in read_lines(first.path)] == [1]
+    again = Record(tmp_path)
+    again.metrics({"a": 2}, 2)
+    again.close()
+    assert [line["step"] for line in strict(first.path)] == [1, 2]
+    assert again.begun.isoformat(timespec="milliseconds") == strict(first.path)[0]["time"]
+    assert [line["step"] for _, line in read_lines(first.path, len(whole))] == [2]
+
+
+def test_a_line_that_a_disk_spoilt_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "record.jsonl").write_bytes(b'{"time": "2026-01-01", "step": 1}\n\0\0\0\n{"step": 2}\n')
+    ends = [(end, line["step"]) for end, line in read_lines(tmp_path / "record.jsonl")]
+    assert ends == [(34, 1), (50, 2)]
+
+
+@pytest.mark.parametrize("name", ["hd95[mm]", "a+b", "a//b", "/a", "../a", "a/../b", "a/", ".", "", "a\n", "x" * 251])
+def test_a_name_that_mlflow_would_refuse_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    record = Record(tmp_path)
+    with pytest.raises(ValueError, match="letters, digits"):
+        record.metrics({"loss": 1.0, name: 1.0}, 0)
+    record.close()
+    assert record.path.read_bytes() == b""
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        record.file(tmp_path / "picture.png")
+    record.close()
+
+
+def test_versions_are_told_without_an_import() -> None:
+    found = versions()
+    assert set(found) == {"python", "platform", "wsseg", "torch", "monai", "numpy", "nibabel", "mlflow"}
+    assert found["mlflow"].startswith("3.")
+
+
+def test_a_commit_is_told_with_its_changes(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *author, *words], check=True, capture_output=True)
+
+    package, elsewhere = tmp_path / "package", tmp_path / "elsewhere"
+    package.mkdir()
+    elsewhere.mkdir()
+    assert git_commit(package) == ""
+    git("init")
+    (package / "a.py").write_text("1")
+    assert git_commit(package) == ""
+    git("add", ".")
+    git("commit", "-m", "a")
+    commit = git_commit(package)
+    assert len(commit) == 40
+    (tmp_path / "other.txt").write_text("of no concern to the package")
+    assert git_commit(package) == commit
+    (package / "a.py").write_text("2")
+    assert git_commit(package) == f"{commit}+changes"
+    assert git_commit(elsewhere) == ""

@@ -1,0 +1,224 @@
+"""The relay against stores that fail in every way: nothing is lost, nothing waits, little is said."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsseg import relay
+from wsseg.record import Record
+from wsseg.relay import Number, Relay
+
+
+class Shelf:
+    """A store in memory that can be told to fail."""
+
+    uri = "http://joe:secret@shelf"
+
+    def __init__(self) -> None:
+        self.down: Exception | None = None
+        self.bad_files: set[str] = set()
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.calls = 0
+
+    def check(self) -> None:
+        self.calls += 1
+        if self.down:
+            raise self.down
+
+    connect = check
+
+    def has(self, run_id: str) -> bool:
+        return run_id in self.runs
+
+    def create(self, experiment: str, name: str, time_ms: int) -> tuple[str, str]:
+        self.check()
+        run_id = f"run{len(self.runs)}"
+        self.runs[run_id] = {"name": name, "numbers": set(), "files": [], "begun": time_ms}
+        return experiment, run_id
+
+    def describe(self, run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self.runs[run_id] |= {"parameters": dict(parameters), "tags": dict(tags), "status": "RUNNING"}
+
+    def metrics(self, run_id: str, numbers: list[Number]) -> None:
+        self.check()
+        assert 0 < len(numbers) <= relay.BATCH
+        self.runs[run_id]["numbers"] |= set(numbers)
+
+    def file(self, run_id: str, path: Path, folder: str) -> None:
+        if path.name in self.bad_files:
+            raise OSError(f"refused {path.name}")
+        self.runs[run_id]["files"].append((path.name, folder, path.read_text()))
+
+    def end(self, run_id: str, status: str, time_ms: int) -> None:
+        self.check()
+        self.runs[run_id]["status"] = status
+
+
+class Run:
+    """A record with a relay to a shelf."""
+
+    def __init__(self, folder: Path, shelf: Shelf) -> None:
+        self.said: list[str] = []
+        self.folder, self.record = folder, Record(folder)
+        self.record.write(event="opened", experiment="e", run_name="n", parameters={"a": 1}, tags={"b": "c"})
+        self.relay = Relay(self.record.path, shelf, self.said.append, lambda: None)
+        self.relay.start()
+
+    def close(self) -> None:
+        self.record.write(event="closed", status="FINISHED")
+        self.relay.stop()
+        self.record.close()
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "nothing happened in ten seconds"
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EVERY_S", "RETRY_S", "PROBE_S"):
+        monkeypatch.setattr(relay, name, 0.02)
+
+
+def steps(shelf: Shelf, run_id: str = "run0") -> list[int]:
+    return sorted(number.step for number in shelf.runs[run_id]["numbers"])
+
+
+def test_all_of_a_record_arrives(tmp_path: Path) -> None:
+    shelf = Shelf()
+    run = Run(tmp_path, shelf)
+    (tmp_path / "a.txt").write_text("text")
+    for step in range(700):
+        run.record.metrics({"loss/total": step / 2, "b": math.nan if step else math.inf}, step)
+    run.record.file(tmp_path / "a.txt", "texts")
+    run.record.metrics({f"m{n}": n for n in range(2500)}, 700)
+    run.close()
+    found = shelf.runs["run0"]
+    assert run.said == []
+    assert found["parameters"] == {"a": 1}
+    assert found["tags"] == {"b": "c"}
+    assert found["status"] == "FINISHED"
+    assert found["files"] == [("a.txt", "texts", "text")]
+    values = {(n.name, n.step): n.value for n in found["numbers"]}
+    assert len(values) == 700 + 699 + 2500
+    assert values["loss/total", 699] == 349.5
+    assert math.isnan(values["b", 1])
+    assert ("b", 0) not in values
+    assert abs(found["begun"] / 1000 - time.time()) < 60
+
+
+def test_a_store_that_went_away_is_told_of_twice_and_gets_all(tmp_path: Path) -> None:
+    shelf, state = Shelf(), tmp_path / "mlflow.json"
+    run = Run(tmp_path, shelf)
+    run.record.metrics({"a": 1}, 1)
+    size = run.record.path.stat().st_size
+    wait(lambda: f'"sent_bytes": {size}' in state.read_text() if state.exists() else False)
+    assert steps(shelf) == [1]
+    shelf.down = ConnectionError("refused with secret")
+    run.record.metrics({"a": 2}, 2)
+    wait(lambda: bool(run.said))
+    calls = shelf.calls
+    wait(lambda: shelf.calls > calls + 3)
+    assert run.said == [
+        f"MLflow at http://shelf lacks data of this run (refused with ***); the record is complete: {run.record.path}"
+    ]
+    shelf.down = None
+    wait(lambda: steps(shelf) == [1, 2])
+    wait(lambda: len(run.said) == 2)
+    run.close()
+    assert run.said[1:] == ["MLflow at http://shelf has caught up with this run"]
+    assert "secret" not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_one_failure_alone_is_not_worth_a_word(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.down = ConnectionError("for a moment")
+    run = Run(tmp_path, shelf)
+    wait(lambda: shelf.calls == 1)
+    shelf.down = None
+    run.record.metrics({"a": 1}, 1)
+    run.close()
+    assert (run.said, steps(shelf)) == ([], [1])
+
+
+def test_a_resumed_run_brings_what_its_store_missed(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.down = ConnectionError("down")
+    for step in (1, 2):
+        run = Run(tmp_path, shelf)
+        run.record.metrics({"a": step}, step)
+        run.close()
+        assert len(run.said) == 1
+    shelf.down = None
+    for step in (3, 4):
+        run = Run(tmp_path, shelf)
+        run.record.metrics({"a": step}, step)
+        run.close()
+        assert run.said == []
+    assert list(shelf.runs) == ["run0"]
+    assert steps(shelf) == [1, 2, 3, 4]
+    assert shelf.runs["run0"]["status"] == "FINISHED"
+    state = json.loads((tmp_path / "mlflow.json").read_text())
+    assert state == {
+        "run_id": "run0",
+        "experiment_id": "e",
+        "tracking_uri": "http://shelf",
+        "sent_bytes": run.record.path.stat().st_size,
+    }
+
+
+@pytest.mark.parametrize("change", ["deleted", "other store", "state lost"])
+def test_a_run_that_the_store_does_not_have_is_made_anew(tmp_path: Path, change: str) -> None:
+    shelf = Shelf()
+    run = Run(tmp_path, shelf)
+    run.record.metrics({"a": 1}, 1)
+    run.close()
+    if change == "deleted":
+        shelf.runs["run0 of old"] = shelf.runs.pop("run0")
+    elif change == "other store":
+        shelf = Shelf()
+        shelf.uri = "http://other"
+    else:
+        (tmp_path / "mlflow.json").write_text('{"run_')
+    run = Run(tmp_path, shelf)
+    run.record.metrics({"a": 2}, 2)
+    run.close()
+    assert run.said == []
+    assert steps(shelf, run.relay.run_id) == [1, 2]
+
+
+def test_a_file_that_is_refused_holds_nothing_up(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.bad_files = {"a.txt", "b.txt"}
+    run = Run(tmp_path, shelf)
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("")
+        run.record.file(tmp_path / name)
+    run.record.metrics({"a": 1}, 1)
+    run.close()
+    assert run.said == ["MLflow does not take a.txt (refused a.txt); it stays in the run"]
+    assert [name for name, _, _ in shelf.runs["run0"]["files"]] == ["c.txt"]
+    assert steps(shelf) == [1]
+
+
+def test_the_end_of_a_run_waits_for_a_slow_store_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Shelf):
+        def metrics(self, run_id: str, numbers: list[Number]) -> None:
+            time.sleep(1.0)
+
+    monkeypatch.setattr(relay, "PATIENCE_S", 0.2)
+    run = Run(tmp_path, Slow())
+    run.record.metrics({"a": 1}, 1)
+    begun = time.monotonic()
+    run.close()
+    assert time.monotonic() - begun < 0.8
+    assert len(run.said) == 1
+    assert "too slow" in run.said[0]

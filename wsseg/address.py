@@ -1,0 +1,117 @@
+"""Where a tracking store is: its address, without its secrets, and whether somebody is at home."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+TIMEOUT_S = 5
+
+
+def default_store(root: Path | None = None) -> str:
+    """Return the address of the local store: mlflow/mlflow.db in a clone of wsseg, else in the user's data directory.
+
+    Args:
+        root: The folder that may be a clone; by default the one that holds the package.
+    """
+    root = root or Path(__file__).resolve().parent.parent
+    folder = root / "mlflow"
+    if not (_is_clone(root) and folder.is_dir() and os.access(folder, os.W_OK)):
+        folder = _user_data() / "wsseg"
+    return f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of a store that is a SQLite file; None for any other."""
+    kind, _, path = uri.partition(":///")
+    return Path(path.split("?")[0]).resolve().parent if kind.startswith("sqlite") and path else None
+
+
+def is_server(uri: str) -> bool:
+    """Whether the store is reached over HTTP."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
+def public(uri: str) -> str:
+    """Return an address without user, password and query; a SQLite file has no secrets."""
+    if uri.startswith("sqlite"):
+        return uri
+    return re.sub(r"(?<=//)[^/\s]*@", "", uri).split("?")[0]
+
+
+def reason(error: BaseException, uri: str) -> str:
+    """Return what lies at the root of an error, in one short line, without the secrets of the address."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    text = str(error).strip() or type(error).__name__
+    password = urlsplit(uri).password or ""
+    for secret in filter(None, (password, unquote(password))):
+        text = text.replace(secret, "***")
+    return public(text.splitlines()[0])[:160]
+
+
+def check_health(uri: str) -> None:
+    """Ask a server whether it is well.
+
+    Raises:
+        OSError: It does not answer within 5 s, or answers that it is not well.
+    """
+    parts = urlsplit(uri)
+    request = urllib.request.Request(f"{public(uri).rstrip('/')}/health")
+    if parts.password:
+        pair = f"{unquote(parts.username or '')}:{unquote(parts.password)}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= 500:
+            raise
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Keep other processes out of what is done within: a new store must not be set up twice at once."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+b") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file ends the lock
+
+
+def _is_clone(root: Path) -> bool:
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(project.get("project", {}).get("name") == "wsseg")
+
+
+def _user_data() -> Path:
+    """Return where programs keep a user's data on this system."""
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
