@@ -2,12 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
 from wsseg.cli import app
@@ -19,17 +19,6 @@ def wsseg(*words: object, code: int = 0):
     result = RUNNER.invoke(app, [str(word) for word in words])
     assert result.exit_code == code, f"{result.output}\n{result.stderr}\n{result.exception!r}"
     return result
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for the session: making a new one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture(autouse=True)
-def tracked(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -59,12 +48,12 @@ def test_train_leaves_a_run_that_can_be_read_by_people_and_by_machines(make_data
     assert any("spacing_mm" in str(line.get("parameters", "")) for line in logged)
 
 
-def test_the_run_stands_in_mlflow(make_dataset, make_recipe, tmp_path: Path, store: str) -> None:
+def test_the_run_stands_in_mlflow(make_dataset, make_recipe, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     run = tmp_path / "run"
     wsseg("train", make_recipe(make_dataset()), "tracking.experiment=tracked", "--run-dir", run)
-    client = MlflowClient(tracking_uri=store)
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("tracked")
     (kept,) = client.search_runs([experiment.experiment_id])
     assert kept.info.status == "FINISHED"

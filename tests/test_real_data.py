@@ -25,11 +25,6 @@ STS = ["data.spacing_mm=[3.9,3.9,6.5]", "data.patch_size=[32,32,16]"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(autouse=True)
-def tracked(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.getbasetemp() / 'real.db'}")
-
-
 def wsseg(*words: object, code: int = 0) -> str:
     """Run the command as a person does; returns what it printed."""
     command = [sys.executable, "-c", "from wsseg.cli import main; main()", *map(str, words)]

@@ -21,7 +21,8 @@ from wsseg.prediction.predictor import label_map
 from wsseg.recipe import read_data_section, read_recipe
 from wsseg.runs import RunFolder, flat
 from wsseg.schema import Recipe
-from wsseg.tracking import Tracker, git_commit, versions
+from wsseg.tracking.record import git_commit, versions
+from wsseg.tracking.tracker import Tracker
 
 
 def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
@@ -159,14 +160,15 @@ def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
 
 def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Reporter) -> Tracker:
     found = prepared.fingerprint
-    counts = {f"annotated/{name}": float(n) for name, n in found.annotated_voxels.items()}
-    counts |= {f"surviving/{name}": float(n) for name, n in found.surviving_voxels.items()}
+    counts = {f"annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
+    counts |= {f"surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
+    commit = git_commit(Path(__file__).parent)
     tracker = Tracker.open(
         run.path,
         experiment=recipe.tracking.experiment,
         run_name=recipe.name,
         parameters=flat(recipe.resolved()),
-        tags={**versions(), "git_commit": git_commit(Path(__file__).parent), "dataset": prepared.dataset.name},
+        tags={**versions(), "mlflow.source.git.commit": commit, "git_commit": commit, "dataset": prepared.dataset.name},
         say=report.say,
     )
     tracker.metrics(counts, 0)

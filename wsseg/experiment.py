@@ -17,7 +17,7 @@ from wsseg.nifti import Array
 from wsseg.prediction.predictor import Predictor, label_map
 from wsseg.runs import RunFolder
 from wsseg.schema import Recipe
-from wsseg.tracking import Tracker
+from wsseg.tracking.tracker import Tracker
 from wsseg.training.checkpoint import Checkpoints, write_tensors
 from wsseg.training.optimization import choose_device, choose_precision
 from wsseg.training.trainer import Trainer, Watchers

@@ -206,9 +206,9 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     by_class = _grouped([row for row in rows if row.dice is not None], lambda row: row.class_name)
     found: dict[str, float] = {}
     for metric in METRICS if by_class else ():
-        found |= {f"{metric}/{_plain(name)}": _mean(group, metric) for name, group in by_class.items()}
+        found |= {f"{metric}/{plain(name)}": _mean(group, metric) for name, group in by_class.items()}
         found[f"{metric}/mean"] = fmean(_mean(group, metric) for group in by_class.values())
-    return found | {f"empty/{_plain(n)}": float(sum(bool(r.empty) for r in group)) for n, group in by_class.items()}
+    return found | {f"empty/{plain(n)}": float(sum(bool(r.empty) for r in group)) for n, group in by_class.items()}
 
 
 def _cells(rows: Sequence[Row], classes: Sequence[Sequence[Row]]) -> list[str]:
@@ -231,6 +231,6 @@ def _grouped(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[R
     return groups
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a class name without what a tracker refuses in the name of a metric."""
     return re.sub(r"[^\w. :-]|^\.+", "_", name)

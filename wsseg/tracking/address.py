@@ -23,7 +23,7 @@ def default_store(root: Path | None = None) -> str:
     Args:
         root: The folder that may be a clone; by default the one that holds the package.
     """
-    root = root or Path(__file__).resolve().parent.parent
+    root = root or Path(__file__).resolve().parents[2]
     folder = root / "mlflow"
     if not (_is_clone(root) and folder.is_dir() and os.access(folder, os.W_OK)):
         folder = _user_data() / "wsseg"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from wsseg import relay
-from wsseg.record import Record
-from wsseg.relay import Number, Relay
+from wsseg.tracking import relay
+from wsseg.tracking.record import Record
+from wsseg.tracking.relay import Number, Relay
 
 
 class Shelf:

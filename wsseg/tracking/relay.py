@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from wsseg.address import is_server, public, reason
-from wsseg.record import number, read_lines
+from wsseg.tracking.address import is_server, public, reason
+from wsseg.tracking.record import number, read_lines
 
 STATE = "mlflow.json"
 BATCH = 1000

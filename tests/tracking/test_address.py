@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from wsseg.address import check_health, default_store, local_folder, public, reason
+from wsseg.tracking.address import check_health, default_store, local_folder, public, reason
 
 
 def test_the_store_of_a_clone_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsseg.address import TIMEOUT_S, alone, check_health, is_server, local_folder, public
-from wsseg.address import default_store as default_store
-from wsseg.record import Record
-from wsseg.record import git_commit as git_commit
-from wsseg.record import versions as versions
-from wsseg.relay import Number, Relay
+from wsseg.tracking.address import TIMEOUT_S, alone, check_health, default_store, is_server, local_folder, public
+from wsseg.tracking.record import Record
+from wsseg.tracking.relay import Number, Relay
 
 SAMPLE_S = 10.0
 UI = "http://127.0.0.1:5000"

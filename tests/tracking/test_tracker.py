@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from wsseg import relay, tracking
-from wsseg.tracking import Tracker
+from wsseg.tracking import relay
+from wsseg.tracking.tracker import Tracker
 
 RACE = """
 import sys, pathlib
-from wsseg.tracking import Tracker
+from wsseg.tracking.tracker import Tracker
 run = pathlib.Path(sys.argv[1])
 run.mkdir()
 tracker = Tracker.open(run, experiment="race", run_name=run.name, parameters={}, tags={}, say=lambda s: sys.exit(s))
@@ -240,12 +240,3 @@ def test_nothing_is_sent_home() -> None:
 
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert is_telemetry_disabled()
-
-
-def test_the_folder_named_mlflow_does_not_hide_the_library() -> None:
-    import mlflow
-
-    clone = Path(tracking.__file__).parent.parent
-    assert "site-packages" in str(mlflow.__file__)
-    assert not (clone / "mlflow" / "__init__.py").exists()
-    assert not (clone / "mlflow.py").exists()

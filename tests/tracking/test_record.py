@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.record import Record, git_commit, number, read_lines, versions
+from wsseg.tracking.record import Record, git_commit, number, read_lines, versions
 
 
 def strict(path: Path) -> list[dict]:

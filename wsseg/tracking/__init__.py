@@ -1,0 +1,1 @@
+"""The run's record: JSON lines in its directory, repeated in MLflow."""
