@@ -138,6 +138,8 @@ def test_faults_come_all_at_once_with_code_2_and_no_traceback(make_dataset, make
         assert "case_001_0000.nii.gz" in lines[0] and "case_002.nii.gz" in lines[1]
         assert "Traceback" not in result.output
     assert not (tmp_path / "run" / "weights.json").exists()
+    bad = wsseg("check", recipe, "data.augmentation={mirror: [w], skale: [1, 2]}", code=2).stderr
+    assert "data.augmentation.mirror" in bad and "data.augmentation.skale: unknown key; did you mean 'scale'?" in bad
     both = wsseg("check", recipe, "training.lr=fast", "data.fold=7", code=2).stderr.splitlines()
     assert len(both) == 4 and "training.lr" in both[0] and "case_002.nii.gz" in both[-1], "recipe and data in one round"
     assert "no such file" in wsseg("train", tmp_path / "none.yaml", code=2).stderr.lower()

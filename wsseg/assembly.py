@@ -124,7 +124,10 @@ def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[
 
 
 def make_augmentation(recipe: Recipe) -> Augmentation:
-    """Return the augmentation that `data.augmentation` describes. Raises RecipeError."""
+    """Return the augmentation that `data.augmentation` describes. Raises RecipeError with all its faults."""
+    faults = plugins.checked_arguments(Augmentation, recipe.data.augmentation, "data.augmentation")[1]
+    if faults:
+        raise RecipeError(faults)
     return Augmentation(**recipe.data.augmentation)
 
 

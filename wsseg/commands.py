@@ -119,7 +119,9 @@ def recipes(report: Reporter) -> None:
 def _read(path: Path, overrides: Sequence[str], report: Reporter) -> Recipe:
     """Read a recipe; if it has faults, those of its data are looked for as well, so that one round is enough."""
     try:
-        return read_recipe(path, overrides)
+        recipe = read_recipe(path, overrides)
+        assembly.make_augmentation(recipe)
+        return recipe
     except RecipeError as error:
         known = read_data_section(path, overrides)
         more = assembly.data_faults(known[0], list(dict.fromkeys(known[1])), report) if known else []
