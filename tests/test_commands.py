@@ -8,6 +8,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
+import torch
 from typer.testing import CliRunner
 
 from wsseg.cli import app
@@ -149,7 +151,7 @@ def test_faults_come_all_at_once_with_code_2_and_no_traceback(make_dataset, make
 def test_check_says_what_is_drawn_and_what_survives(make_dataset, make_recipe) -> None:
     result = wsseg("check", make_recipe(make_dataset()), "data.spacing_mm=[4, 4, 3]")
     assert "no fault found" in result.stdout and "at 4 x 4 x 3 mm" in result.stdout
-    assert "4 cases to train on (4 annotated" in result.stdout
+    assert "4 cases to train on (4 annotated)" in result.stdout
 
 
 def test_strokes_are_simulated_and_learned_from(make_dataset, make_recipe, tmp_path: Path) -> None:
@@ -194,3 +196,63 @@ def test_strokes_alone_unlabelled_cases_and_a_missing_modality(make_dataset, mak
 def test_recipes_are_listed() -> None:
     result = wsseg("recipes")
     assert "recipes/npc_scribble.yaml" in result.stdout
+
+
+def test_a_run_is_not_resumed_on_other_data(make_dataset, make_recipe, tmp_path: Path) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    recipe = make_recipe(root)
+    wsseg("train", recipe, "--run-dir", run)
+    (run / "finished.json").unlink()
+    for path in (root / "scribblesTr").glob("case_00[01]*"):
+        image = nib.load(path)
+        array = np.asarray(image.dataobj).copy()
+        array[0, 0, 0] = 0
+        nib.save(nib.Nifti1Image(array, image.affine), path)
+    result = wsseg("train", recipe, "--run-dir", run, "--resume", code=2)
+    assert "the data are not those it was begun with" in result.stderr and "content" in result.stderr
+
+
+def test_a_case_that_the_network_cannot_see_is_not_scored(make_dataset, make_recipe, tmp_path) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    for path in (root / "imagesTr").glob("*_0000.nii.gz"):
+        if path.name[:8] not in ("case_000", "case_003"):
+            path.unlink()
+    wsseg("train", make_recipe(root), "prediction.network=ct", "training.iterations=2", "--run-dir", run)
+    scored = rows(run / "scores.csv")
+    unseen = [row for row in scored if row["note"] == "no modality that the network reads"]
+    assert unseen and all(row["dice"] == "" for row in unseen)
+    (root / "imagesTs/case_100_0000.nii.gz").unlink()
+    result = wsseg("predict", run, root / "imagesTs", tmp_path / "out", code=2)
+    assert "case_100: has no modality that 'ct' reads" in result.stderr
+    assert not (tmp_path / "out/case_100.nii.gz").exists()
+
+
+def test_references_are_checked_before_anything_is_trained(make_dataset, make_recipe, tmp_path: Path) -> None:
+    root, run = make_dataset(), tmp_path / "run"
+    for path in (root / "labelsTr").iterdir():
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine), path)
+    for verb in (["check", make_recipe(root)], ["train", make_recipe(root), "--run-dir", run]):
+        found = wsseg(*verb, code=2).stderr.splitlines()
+        assert len(found) == 2 and all("is (19, 22, 12)" in line for line in found), "both held-out cases"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.lr=.inf", "training.lr"),
+        ("supervision.gated_crf.weight=.nan", "supervision.gated_crf.weight"),
+        ("data.spacing_mm=[0, 1, 1]", "data.spacing_mm"),
+        ("training.device=cuda", "sees no CUDA GPU"),
+        ("networks={type: {use: unet, reads: [ct]}}", "networks.type: is a word of torch's own"),
+        ("data.root=/dev/null", "say where the data lies"),
+        ("data.patient=(x)?case", "finds no patient"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    make_dataset, make_recipe, tmp_path: Path, change: str, said: str
+) -> None:
+    if change == "training.device=cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA GPU here")
+    result = wsseg("train", make_recipe(make_dataset()), change, "--run-dir", tmp_path / "run", code=2)
+    assert said in result.stderr and "Traceback" not in result.output

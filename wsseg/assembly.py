@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
 from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
+from wsseg.data.loading import load_case, load_reference
 from wsseg.data.phantoms import write_phantom
 from wsseg.data.transforms import Augmentation
 from wsseg.nifti import Array, read_grid
@@ -27,7 +29,7 @@ from wsseg.schema import DataSection, Recipe
 from wsseg.training.branches import Branches, BranchPlan
 from wsseg.training.checkpoint import read_tensors
 from wsseg.training.hybrid import HybridSupervision, TermPlan
-from wsseg.training.optimization import choose_device, choose_precision
+from wsseg.training.optimization import choose_device
 
 PHANTOM = "phantom:"
 SPLIT_SEED = 0
@@ -89,7 +91,14 @@ def prepare(recipe: Recipe, report: Reporter) -> Prepared:
     dataset = open_dataset(recipe.data, wanted_modalities(recipe), report)
     parts = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
     spacing = recipe.data.spacing_mm or median_spacing(parts.training)
-    stored = {s.case.name: s for s in cache.store(dataset, [*parts.training, *parts.held_out], spacing, report)}
+    stored: dict[str, cache.Stored] = {}
+    faults: list[str] = []
+    try:
+        stored |= {s.case.name: s for s in cache.store(dataset, [*parts.training, *parts.held_out], spacing, report)}
+    except DataError as error:
+        faults += error.faults
+    if faults := faults + reference_faults(dataset, parts.held_out, report):
+        raise DataError(faults)
     training = tuple(stored[case.name] for case in parts.training)
     if faults := cache.annotation_faults(dataset, training, recipe.data.annotation):
         raise DataError(faults)
@@ -114,13 +123,34 @@ def median_spacing(cases: tuple[Case, ...]) -> Spacing:
 
 def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[str]:
     """Return the faults of a recipe's dataset, for a recipe that has faults of its own."""
+    faults: list[str] = []
+
+    def look(dataset: Dataset, case: Case) -> None:
+        try:
+            load_case(case, len(dataset.classes), dataset.ignore_value)
+        except DataError as error:
+            faults.extend(error.faults)
+
     try:
         dataset = open_dataset(data, wanted, report)
-        cases = dataset.training
-        cache.store(dataset, cases, data.spacing_mm or median_spacing(cases), report)
+        cache.each(lambda case: look(dataset, case), dataset.training, "reading cases", report)
     except DataError as error:
-        return list(error.faults)
-    return []
+        faults.extend(error.faults)
+    return sorted(faults)
+
+
+def reference_faults(dataset: Dataset, held_out: Sequence[Case], report: Reporter) -> list[str]:
+    """Return what is wrong with the dense references that a run will be scored on."""
+    faults: list[str] = []
+
+    def look(case: Case) -> None:
+        try:
+            load_reference(case, len(dataset.classes), dataset.reference_ignore)
+        except DataError as error:
+            faults.extend(error.faults)
+
+    cache.each(look, held_out, "reading references", report)
+    return sorted(faults)
 
 
 def make_augmentation(recipe: Recipe) -> Augmentation:
@@ -164,12 +194,12 @@ def make_supervision(recipe: Recipe, branches: Branches, classes: int) -> Hybrid
     return HybridSupervision(plans, networks, classes, recipe.seed)
 
 
-def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, mirror: bool) -> Predictor:
+def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:
     """Return what asks `prediction.network` window by window."""
     name = recipe.prediction.network
-    precision, _ = choose_precision(recipe.training.precision, device)
     return Predictor(
         lambda image, given: branches.logits(name, image, given),
+        branches.modalities(name),
         recipe.data.patch_size, recipe.prediction.overlap, mirror, device, precision,
     )  # fmt: skip
 
@@ -206,10 +236,10 @@ def load_model(run: Path, mirror: bool = False) -> Model:
     recipe = recipe_from(notes["recipe"])
     preprocessing = Preprocessing.model_validate(notes["preprocessing"])
     classes = tuple(notes["classes"])
-    device = choose_device("auto")
+    device = choose_device(recipe.training.device if recipe.training.device != "cuda" else "auto")
     branches = make_branches(recipe, preprocessing, len(classes))
     branches.load_state_dict(tensors)
     branches.to(device).eval()
     modalities = tuple(Modality(*m) for m in notes["modalities"])
-    predictor = make_predictor(recipe, branches, device, mirror or recipe.prediction.mirror)
+    predictor = make_predictor(recipe, branches, device, notes["precision"], mirror or recipe.prediction.mirror)
     return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor)

@@ -92,8 +92,14 @@ def _mending() -> Iterator[None]:
         for fault in error.faults:
             typer.echo(f"error: {fault}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(
+            f"error: {error.filename or 'system'}: {error.strerror or error}; free space, or choose another place",
+            err=True,
+        )
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("stopped; the last checkpoint is kept: the same command with --resume goes on from it", err=True)
+        typer.echo("stopped; what train has begun goes on by the same command with --run-dir and --resume", err=True)
         raise typer.Exit(130) from None
 
 

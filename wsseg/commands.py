@@ -34,7 +34,7 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
         return run.path
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
-    files = [*run.keep_recipe(recipe, path, overrides), run.write("plan.json", _plan(recipe, prepared))]
+    files = [run.keep_plan(_plan(recipe, prepared)), *run.keep_recipe(recipe, path, overrides)]
     tracker = _open_tracker(run, recipe, prepared, report)
     status = "FAILED"
     try:
@@ -66,6 +66,9 @@ def predict(run: Path, images: Path, out: Path, probabilities: bool, mirror: boo
                 faults += error.faults
                 continue
             present = tuple(array is not None for array in loaded.images.values())
+            if not model.predictor.sees(present):
+                faults.append(f"{images / case.name}: has no modality that {model.recipe.prediction.network!r} reads")
+                continue
             image = model.preprocessing.scale(to_grid(loaded, kinds, model.preprocessing.spacing_mm), present)
             found = model.predictor.probabilities(image, present)
             nifti.write(out / f"{case.name}{model.ending}", label_map(found, loaded.grid.shape), loaded.grid)
@@ -132,9 +135,14 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     """Say whose cases were found, what is drawn in them, and what of it survived resampling."""
     dataset, found = prepared.dataset, prepared.fingerprint
     drawn = sum(s.meta.annotated is not None for s in prepared.training)
-    lacking = sum(not all(s.meta.present) for s in prepared.training)
+    lacking = [s.case.name for s in (*prepared.training, *prepared.held_out) if not all(s.meta.present)]
+    for m in dataset.modalities:
+        how = "HU, clipped and scaled" if m.kind == "ct" else "z-score over its non-zero voxels"
+        report.say(f"{m.name}: {m.channel} (CASE_{m.number:04d}{dataset.ending}), normalised as {how}")
+    if lacking:
+        report.say(f"{len(lacking)} cases lack a modality: {', '.join(lacking[:10])}{' ...' * (len(lacking) > 10)}")
     report.say(
-        f"{dataset.name}: {len(prepared.training)} cases to train on ({drawn} annotated, {lacking} lack a modality), "
+        f"{dataset.name}: {len(prepared.training)} cases to train on ({drawn} annotated), "
         f"{len(prepared.held_out)} held out (fold {recipe.data.fold} of {recipe.data.folds})"
     )
     voxels = sum(float(torch.tensor(s.meta.shape).prod()) for s in prepared.training if s.meta.annotated is not None)
@@ -153,6 +161,7 @@ def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
         "dataset": prepared.dataset.name,
         "fold": recipe.data.fold,
         "folds": recipe.data.folds,
+        "content": {s.case.name: s.folder.name for s in (*prepared.training, *prepared.held_out)},
         "training": {case.name: case.patient for case in prepared.split.training},
         "held_out": {case.name: case.patient for case in prepared.split.held_out},
         "fingerprint": prepared.fingerprint.model_dump(mode="json"),

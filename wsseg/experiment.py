@@ -46,7 +46,7 @@ class Experiment:
         branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
         supervision = assembly.make_supervision(recipe, branches, classes)
         batches = assembly.make_batches(recipe, prepared, device)
-        predictor = assembly.make_predictor(recipe, branches, device, mirror=False)
+        predictor = assembly.make_predictor(recipe, branches, device, precision, mirror=False)
         notes = {"recipe": recipe.fingerprint(), "precision": precision}
         watchers = Watchers(
             self.tracker.metrics, lambda: self._watch(predictor), Checkpoints(self.run.path / "checkpoints"), notes
@@ -59,7 +59,7 @@ class Experiment:
         kept = assembly.model_notes(recipe, prepared) | {"precision": precision}
         write_tensors(self.run.path / "weights", branches.state_dict(), kept)
         branches.eval()
-        self._score(assembly.make_predictor(recipe, branches, device, recipe.prediction.mirror))
+        self._score(assembly.make_predictor(recipe, branches, device, precision, recipe.prediction.mirror))
 
     def _train(self, trainer: Trainer) -> None:
         faults: list[str] = []
@@ -83,7 +83,7 @@ class Experiment:
         rows: list[scoring.Row] = []
         for stored in self.prepared.held_out:
             reference = self._reference(stored)
-            if reference is not None:
+            if reference is not None and predictor.sees(stored.meta.present):
                 found, grid = self._predict(predictor, stored)
                 rows += scoring.score_case(
                     stored.case.name, found, reference, grid.spacing_mm, self._classes(), self._tolerance_mm()
@@ -112,16 +112,20 @@ class Experiment:
         self._open(held_out, "scoring")
         with report.progress("predicting held-out cases", len(held_out)) as bar:
             for n, stored in enumerate(held_out):
+                bar.advance(stored.case.name)
+                if not predictor.sees(stored.meta.present):
+                    continue
                 found, grid = self._predict(predictor, stored)
                 nifti.write(folder / f"{stored.case.name}{self.prepared.dataset.ending}", found, grid)
                 if n < PICTURES:
                     self._draw(stored, found)
-                bar.advance(stored.case.name)
         for name in ("recipe.yaml", "weights.json", "weights.safetensors"):
             self.tracker.file(self.run.path / name, "" if name == "recipe.yaml" else "weights")
         means: dict[str, float] = {}
         if held_out:
-            rows = self._score_folder(folder)
+            unseen = [s.case.name for s in held_out if not predictor.sees(s.meta.present)]
+            rows = [scoring.Row(name, note="no modality that the network reads") for name in unseen]
+            rows += self._score_folder(folder) if len(unseen) < len(held_out) else []
             scoring.write_csv(rows, self.run.path / "scores.csv")
             means = scoring.means(rows)
             title = f"held-out cases of fold {self.recipe.data.fold}, {self.prepared.dataset.name}, final weights"
@@ -133,9 +137,9 @@ class Experiment:
         self.run.write("finished.json", {"iterations": self.recipe.training.iterations, "scores": means})
 
     def _score_folder(self, folder: Path) -> list[scoring.Row]:
-        held_out = self.prepared.held_out
-        if not any(stored.case.reference for stored in held_out):
-            return [scoring.Row(stored.case.name, note=scoring.NO_REFERENCE) for stored in held_out]
+        if not any(stored.case.reference for stored in self.prepared.held_out):
+            seen = sorted(path.name.removesuffix(self.prepared.dataset.ending) for path in folder.iterdir())
+            return [scoring.Row(name, note=scoring.NO_REFERENCE) for name in seen]
         references = self.prepared.dataset.root / "labelsTr"
         return scoring.score_folder(folder, references, self._classes(), self._tolerance_mm(), self.report)
 

@@ -64,7 +64,7 @@ def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) ->
     definitions: dict[str, Any] = {
         p.name: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
     }
-    model = create_model("Arguments", __config__=ConfigDict(extra="forbid", strict=False), **definitions)
+    model = create_model("Arguments", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **definitions)
     try:
         checked = model(**{str(k): v for k, v in arguments.items()})
     except ValidationError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsseg.contracts import RecipeError, Reporter
+from wsseg.files import write_safely
 from wsseg.schema import Recipe
 
 
@@ -38,11 +39,11 @@ class RunFolder:
         if kept.is_file():
             if not resume:
                 raise RecipeError(f"{path}: holds a run already; go on with it (--resume), or choose another --run-dir")
-            run._check_same(recipe, json.loads(kept.read_text(encoding="utf-8")))
+            run._check_same(recipe, run.read("resolved.json"))
         elif resume:
             report.say(f"{path} holds no run yet, so a new one begins")
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=run_dir is not None or resume)
         except OSError as error:
             raise RecipeError(f"{path}: cannot be made ({error}); choose another --run-dir") from error
         return run
@@ -55,8 +56,30 @@ class RunFolder:
     def write(self, name: str, content: Any) -> Path:
         """Write plain data as JSON."""
         path = self.path / name
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_safely(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
         return path
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read what `write` wrote. Raises RecipeError where it is damaged."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"{self.path / name}: cannot be read ({error}); begin a new run") from error
+        return found
+
+    def keep_plan(self, plan: Mapping[str, Any]) -> Path:
+        """Keep what was decided from the data; a run that goes on has to meet the same data again.
+
+        Raises:
+            RecipeError: Cases, their content, the split or the normalisation are not those that the run began with.
+        """
+        if (self.path / "plan.json").is_file():
+            before = self.read("plan.json")
+            changed = [key for key in plan if before.get(key) != json.loads(json.dumps(plan[key]))]
+            if changed:
+                what = ", ".join(changed)
+                raise RecipeError(f"{self.path}: the data are not those it was begun with ({what}); begin a new run")
+        return self.write("plan.json", plan)
 
     def keep_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
         """Keep the recipe: the file as it was, the overrides below it as a comment, and all of it resolved."""
@@ -68,8 +91,7 @@ class RunFolder:
 
     def opened(self, cases: Mapping[str, str], reason: str) -> None:
         """Record that cases (name -> patient) were opened, and for what: training, validation or scoring."""
-        path = self.path / "opened.json"
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        known = self.read("opened.json") if (self.path / "opened.json").is_file() else {}
         for name, patient in cases.items():
             entry = known.setdefault(name, {"patient": patient, "for": []})
             entry["for"] = sorted({*entry["for"], reason})

@@ -6,19 +6,22 @@ import hashlib
 import json
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
 from torch import nn
 
 from wsseg import plugins
-from wsseg.contracts import Network, RecipeError, Spacing, Term, Triple
+from wsseg.contracts import Network, RecipeError, Term
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+"""What a network or a term may be called: it becomes part of file and metric names."""
 
 
 class Section(BaseModel):
     """A part of a recipe: frozen, and a key that it does not know is a fault."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Ramp(Section):
@@ -29,7 +32,7 @@ class Ramp(Section):
     """
 
     to: float = Field(ge=0)
-    start: float = Field(0, ge=0, le=1, alias="from")
+    start: float = Field(0, ge=0, lt=1, alias="from")
     over: float = Field(0, ge=0, le=1)
 
     def at(self, progress: float) -> float:
@@ -43,7 +46,7 @@ class Ramp(Section):
 class Entry(BaseModel):
     """A line of `networks` or `supervision`: the engine's own words, and the arguments of the plug-in it names."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     use: str = ""
 
     @property
@@ -84,8 +87,8 @@ class DataSection(Section):
     patient: str | None = None
     folds: int = Field(5, ge=2)
     fold: int | None = 0
-    spacing_mm: Spacing | None = None
-    patch_size: Triple
+    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt]
     unlabelled_share: float = Field(0, ge=0, lt=1)
     oversample_foreground: float = Field(1 / 3, ge=0, le=1)
     augmentation: dict[str, Any] = Field(default_factory=dict)
@@ -135,8 +138,8 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     seed: int = Field(0, ge=0)
     data: DataSection
-    networks: dict[str, NetworkEntry] = Field(min_length=1)
-    supervision: dict[str, TermEntry] = Field(min_length=1)
+    networks: dict[Name, NetworkEntry] = Field(min_length=1)
+    supervision: dict[Name, TermEntry] = Field(min_length=1)
     training: TrainingSection
     prediction: PredictionSection
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
@@ -165,14 +168,18 @@ def faults_of(recipe: Recipe) -> list[str]:
     faults = [] if recipe.prediction.network in recipe.networks else faults
     if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
         faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
-    if min(recipe.data.patch_size) < 1:
-        faults.append("data.patch_size: every edge must be at least 1 voxel")
     if recipe.data.patient is not None:
         faults += _regex_faults(recipe.data.patient)
     for name, network in recipe.networks.items():
         faults += _network_faults(recipe, name, network)
     for name, term in recipe.supervision.items():
         faults += _term_faults(recipe, name, term)
+    faults += [
+        f"{room}.{name}: is a word of torch's own; choose another name (and name the plug-in by `use`)"
+        for room, names in (("networks", recipe.networks), ("supervision", recipe.supervision))
+        for name in names
+        if hasattr(nn.ModuleDict, name)
+    ]
     if not any(term.active for term in recipe.supervision.values()):
         faults.append("supervision: every weight is 0, so there is nothing to learn from")
     return faults

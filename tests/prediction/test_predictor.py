@@ -16,6 +16,7 @@ def pointwise(image: Tensor, given: Tensor) -> Tensor:
 
 def predictor(logits=pointwise, **changes: object) -> Predictor:
     settings = {
+        "reads": (0, 1),
         "patch_size": (8, 8, 4),
         "overlap": 0.5,
         "mirror": False,

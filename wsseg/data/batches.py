@@ -54,7 +54,6 @@ class Batches:
             )
         self.preprocessing, self.sampling, self.device = preprocessing, sampling, device
         self.read_size = margin(sampling.patch_size, sampling.augmentation, sampling.spacing_mm)
-        self._open = {s.case.name: (s.image(), s.label()) for s in stored}
         self._sites = {s.case.name: s.sites() for s in self.labelled}
 
     def at(self, iteration: int) -> Batch:
@@ -77,7 +76,7 @@ class Batches:
         """Choose a slot's case and the voxel at its patch's centre."""
         sampling = self.sampling
         # A share of the slots, not of the draws: 0.25 of 2 slots is one slot in every second iteration.
-        shift = np.random.default_rng([sampling.seed, iteration]).random()
+        shift = np.random.default_rng([sampling.seed, iteration, sampling.batch_size]).random()
         unlabelled = int(sampling.unlabelled_share * sampling.batch_size + shift)
         if slot >= sampling.batch_size - unlabelled:
             stored = self.unlabelled[random.integers(len(self.unlabelled))]
@@ -94,7 +93,7 @@ class Batches:
 
     def _patch(self, stored: Stored, centre: Array) -> tuple[Array, Array]:
         """Cut the region around `centre`; the patch at its middle stays inside the volume wherever it fits."""
-        image, label = self._open[stored.case.name]
+        image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
         start = np.where(shape > size, (centre - size // 2).clip(0, (shape - size).clip(0)), (shape - size) // 2)

@@ -28,8 +28,8 @@ class Modality:
 
     @property
     def kind(self) -> Literal["ct", "other"]:
-        """`ct` has absolute units (HU); all else is normalised volume by volume."""
-        return "ct" if re.match(r"(?i)ct($|[^a-z])", self.channel) else "other"
+        """`ct` (CT, CTA, CECT, planning_CT, ...) is in HU; all else is normalised volume by volume."""
+        return "ct" if re.search(r"(?i)(^|[^a-z])(ce)?cta?($|[^a-z])|[a-z]CT$", self.channel) else "other"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def read_dataset(
     """
     meta = _metadata(root)
     faults: list[str] = []
-    channels = {int(number): str(name) for number, name in meta["channel_names"].items()}
-    found = _modalities(channels, modalities, list(wanted), root, faults)
+    found = _modalities(meta["channel_names"], modalities, list(wanted), root, faults)
     classes = _classes(meta["labels"], root, faults)
     ending = str(meta.get("file_ending", ".nii.gz"))
     if ending not in ENDINGS:
@@ -86,7 +85,7 @@ def read_dataset(
     test = _cases(root, "Ts", None, found, ending, None, [])
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
-    faults += _orphans(root, annotation, training, ending)
+    faults += _strays(root, annotation, ending)
     if faults:
         raise DataError(faults)
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
@@ -98,8 +97,9 @@ def _metadata(root: Path) -> dict[str, Any]:
     path = root / "dataset.json"
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        meta["channel_names"].items(), meta["labels"].items()
-    except FileNotFoundError as error:
+        meta["labels"].items()
+        meta["channel_names"] = {int(number): str(name) for number, name in meta["channel_names"].items()}
+    except (FileNotFoundError, NotADirectoryError) as error:
         what = "no such folder" if not root.is_dir() else "has no dataset.json (nnU-Net v2's layout)"
         raise DataError(f"{root}: {what}; say where the data lies: data.root=/path/to/dataset") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -130,6 +130,8 @@ def _modalities(
 
 def _classes(labels: Mapping[str, Any], root: Path, faults: list[str]) -> tuple[str, ...]:
     values = {name: value for name, value in labels.items() if name != "ignore"}
+    if odd := [name for name in values if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]*", name)]:
+        faults.append(f"{root / 'dataset.json'}: label names become file names; rename {odd}")
     if any(not isinstance(value, int) for value in values.values()):
         faults.append(f"{root / 'dataset.json'}: labels must be single integers; region lists are not read")
         return ()
@@ -180,18 +182,26 @@ def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
     if pattern is None:
         return name
     match = re.search(pattern, name)
-    if match is None:
+    found = match and (match.group(1) if match.groups() else match.group(0))
+    if not found:
         faults.append(f"data.patient: {pattern!r} finds no patient in the case name {name!r}")
         return name
-    return match.group(1) if match.groups() else match.group(0)
+    return found
 
 
-def _orphans(root: Path, annotation: str, cases: Sequence[Case], ending: str) -> list[str]:
-    known = {case.name for case in cases}
-    drawn = {f.name.removesuffix(ending) for f in (root / annotation).glob(f"*{ending}") if not f.name.startswith(".")}
-    return [
-        f"{root / annotation / (name + ending)}: annotates a case without an image of the recipe's modalities"
-        for name in sorted(drawn - known)
+def _strays(root: Path, annotation: str, ending: str) -> list[str]:
+    """Return the files that would silently be left out: links to nothing, another ending, annotations without image."""
+    faults, found = [], {}
+    for folder in (root / "imagesTr", root / annotation):
+        files = sorted(f for f in folder.glob("*") if not f.name.startswith("."))
+        faults += [f"{f}: is a link to a file that is not there; mend it" for f in files if not f.exists()]
+        other = [f for f in files if f.name.endswith((*ENDINGS, ".nrrd", ".mha")) and not f.name.endswith(ending)]
+        faults += [f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read" for f in other]
+        found[folder] = {f.name.removesuffix(ending) for f in files if f.name.endswith(ending)}
+    known = {re.sub(r"_\d{4}$", "", stem) for stem in found[root / "imagesTr"]}
+    orphans = sorted(found[root / annotation] - known)
+    return faults + [
+        f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr" for n in orphans
     ]
 
 

@@ -55,11 +55,17 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> Loaded:
 
 
 def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array | None:
-    """Read a case's dense truth, for scoring; None where it has none, or where some of it was never drawn."""
+    """Read a case's dense truth, for scoring; None where it has none, or where some of it was never drawn.
+
+    Raises:
+        DataError: It cannot be read, lies on another grid than the images, or holds values that mean nothing.
+    """
     if case.reference is None:
         return None
-    faults: list[str] = []
-    label = _label(case.reference, nifti.read(case.reference).array, classes, ignore_value, faults)
+    volume = nifti.read(case.reference)
+    first = next(path for path in case.images.values() if path is not None)
+    faults = _grid_faults(case.reference, volume.grid, first, nifti.read_grid(first))
+    label = _label(case.reference, volume.array, classes, ignore_value, faults)
     if faults:
         raise DataError(faults)
     return None if (label == IGNORE).any() else label

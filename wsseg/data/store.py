@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from wsseg import geometry
-from wsseg.contracts import IGNORE, Case, DataError, Reporter, Spacing
+from wsseg.contracts import Case, DataError, Reporter, Spacing
 from wsseg.data.cases import Dataset
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import load_case
@@ -99,8 +100,8 @@ def store(
 
 
 def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: Reporter) -> list[Any]:
-    """Do `work` on every case, as many at a time as there are processors, with a bar; results in the cases' order."""
-    with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    """Do `work` on every case, up to four at a time, with a bar; results in the cases' order."""
+    with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         results = []
         for case, result in zip(cases, pool.map(work, cases), strict=True):
             results.append(result)
@@ -131,39 +132,51 @@ def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
 
 
 def _preprocess(dataset: Dataset, case: Case, spacing_mm: Spacing, kept: Path) -> None:
+    """Write a case's folder beside its place and rename it, so that it is there whole or not at all."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=kept.parent))
+    partial.chmod(0o755)  # a laboratory may share its cache
+    try:
+        meta = _fill(partial, dataset, case, spacing_mm)
+        (partial / "meta.json").write_text(meta.model_dump_json())
+        with suppress(OSError):  # another run may have stored the same case in the meantime
+            partial.rename(kept)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> StoredMeta:
     classes = len(dataset.classes)
     loaded = load_case(case, classes, dataset.ignore_value)
     image = to_grid(loaded, {m.name: m.kind for m in dataset.modalities}, spacing_mm)
+    shape = (image.shape[1], image.shape[2], image.shape[3])
     annotated = surviving = None
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=kept.parent))
-    np.save(partial / "image.npy", image)
+    np.save(folder / "image.npy", image)
     if loaded.label is not None:
-        shape = (image.shape[1], image.shape[2], image.shape[3])
         label = geometry.resample_label(loaded.label, shape, classes)
-        np.save(partial / "label.npy", label)
-        _save_sites(partial / "sites.npz", label, classes)
+        np.save(folder / "label.npy", label)
+        _save_sites(folder / "sites.npz", label, classes)
         annotated = tuple(int(n) for n in geometry.count_annotated(loaded.label, classes))
         surviving = tuple(int(n) for n in geometry.count_annotated(label, classes))
-    meta = StoredMeta(
-        shape=(image.shape[1], image.shape[2], image.shape[3]), disk_spacing_mm=loaded.grid.spacing_mm,
-        spacing_mm=spacing_mm, present=tuple(v is not None for v in loaded.images.values()), annotated=annotated,
-        surviving=surviving, intensities=sample_intensities(loaded),
-    )  # fmt: skip
-    (partial / "meta.json").write_text(meta.model_dump_json())
-    try:
-        partial.rename(kept)
-    except OSError:  # another run stored the same case in the meantime
-        shutil.rmtree(partial)
+    return StoredMeta(
+        shape=shape,
+        disk_spacing_mm=loaded.grid.spacing_mm,
+        spacing_mm=spacing_mm,
+        present=tuple(v is not None for v in loaded.images.values()),
+        annotated=annotated,
+        surviving=surviving,
+        intensities=sample_intensities(loaded),
+    )
 
 
 def _save_sites(path: Path, label: Array, classes: int) -> None:
     random = np.random.default_rng(0)
     sites: dict[str, Any] = {}
     for c in range(classes):
-        where = np.argwhere(label == c).astype(np.int16)
-        few = len(where) <= SITES_A_CLASS
-        sites[str(c)] = where if few else where[random.choice(len(where), SITES_A_CLASS, replace=False)]
+        where = np.flatnonzero(label == c)
+        if len(where) > SITES_A_CLASS:
+            where = where[random.integers(len(where), size=SITES_A_CLASS)]
+        sites[str(c)] = np.stack(np.unravel_index(where, label.shape), 1).astype(np.int16)
     np.savez(path, **sites)
 
 
@@ -189,18 +202,12 @@ def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
 
 def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: str) -> list[str]:
     """Return what would keep the training cases from teaching: no annotation, no background, a class never drawn."""
-    found = fingerprint(dataset, training).annotated_voxels
+    found = fingerprint(dataset, training).surviving_voxels
     where = dataset.root / annotation
     if not any(found.values()):
         return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
     return [
-        f"{where}: class {name!r} is drawn in no training case of this fold: draw it, or choose another fold"
+        f"{where}: class {name!r} has no voxel left in the training cases: draw it, or change fold or spacing"
         for name, voxels in found.items()
         if voxels == 0
     ]
-
-
-def is_sparse(stored: Stored) -> bool:
-    """Whether some voxels of an annotated case were left undrawn."""
-    label = stored.label()
-    return label is not None and bool((label == IGNORE).any())

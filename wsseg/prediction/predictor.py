@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ class Predictor:
 
     Attributes:
         logits: (image (B, M, x, y, z), given (B, M)) -> logits (B, C, x, y, z).
+        reads: The channels that the network reads, directly or through others.
         patch_size: The window, as in training.
         overlap: Share of a window that the next one sees again; windows are blended by a Gaussian.
         mirror: Average over the eight mirrored looks (test-time augmentation).
@@ -30,11 +31,16 @@ class Predictor:
     """
 
     logits: Callable[[Tensor, Tensor], Tensor]
+    reads: tuple[int, ...]
     patch_size: Triple
     overlap: float
     mirror: bool
     device: torch.device
     precision: str
+
+    def sees(self, present: Sequence[bool]) -> bool:
+        """Whether a case has any modality that the network reads; of another it could only guess."""
+        return any(present[channel] for channel in self.reads)
 
     @torch.inference_mode()
     def probabilities(self, image: Array, present: tuple[bool, ...]) -> Tensor:

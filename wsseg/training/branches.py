@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Batch, Network, NetworkSetting, Output, Spacing, Triple
+from wsseg.contracts import Batch, Network, NetworkSetting, Output, RecipeError, Spacing, Triple
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Branches(nn.Module):
         patch_size: Voxels of a patch.
         spacing_mm: Size of a voxel.
         seed: The run's.
+
+    Raises:
+        RecipeError: With what every network that cannot be built says about it.
     """
 
     def __init__(
@@ -43,13 +46,22 @@ class Branches(nn.Module):
         spacing_mm: Spacing, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
+        plans = tuple(plans)
         built: dict[str, Network] = {}
+        faults: list[str] = []
         for plan in plans:
+            if not set(plan.fuses) <= set(built):
+                continue  # what it fuses could not be built, and says so
             reads = {name: modalities.index(name) for name in plan.reads}
             fuses = {name: built[name] for name in plan.fuses}
             setting = NetworkSetting(plan.name, reads, fuses, classes, patch_size, spacing_mm)
-            with seeded(seed, "network", plan.name):
-                built[plan.name] = plan.network(setting, **plan.arguments)
+            try:
+                with seeded(seed, "network", plan.name):
+                    built[plan.name] = plan.network(setting, **plan.arguments)
+            except RecipeError as error:
+                faults += error.faults
+        if faults:
+            raise RecipeError(faults)
         self.fuses = {plan.name: plan.fuses for plan in plans}
         self.networks = nn.ModuleDict(built)
 
@@ -70,6 +82,13 @@ class Branches(nn.Module):
             if other in needed:
                 outputs[other] = network(image, given, outputs)
         return outputs[name].logits
+
+    def modalities(self, name: str) -> tuple[int, ...]:
+        """Return the channels that a network reads, directly or through those it fuses."""
+        network = self.networks[name]
+        if not isinstance(network, Network):
+            raise TypeError(f"{name} is no network")
+        return network.modalities
 
     def _needed(self, name: str) -> set[str]:
         return {name}.union(*(self._needed(other) for other in self.fuses[name]))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from wsseg.contracts import DataError
-
-
-def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole, or as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+from wsseg.files import write_safely
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
@@ -98,21 +81,22 @@ class Checkpoints:
         return sorted((p.with_suffix("") for p in self.folder.glob("iteration_*.json")), reverse=True)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's state as flat tensors, `INDEX.KEY`."""
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return an optimiser's state as flat tensors, `PARAMETER|KEY`; `names` are its parameters', in its order."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{index}.{key}": torch.as_tensor(value)
+        f"{names[index]}|{key}": torch.as_tensor(value)
         for index, values in state.items()
         for key, value in values.items()
         if value is not None
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned, whatever order the parameters have now."""
+    index = {name: n for n, name in enumerate(names)}
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
+    for full, tensor in tensors.items():
+        name, _, key = full.rpartition("|")
+        state.setdefault(index[name], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

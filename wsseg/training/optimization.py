@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from wsseg.contracts import RecipeError
+
 Precision = Literal["bf16", "fp32"]
 
 
@@ -27,7 +29,9 @@ def poly_rate(lr: float, iteration: int, iterations: int, warmup: float = 0.0) -
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device to train on: with `auto` a CUDA GPU where there is one."""
+    """Return the device to train on: with `auto` a CUDA GPU where there is one. Raises RecipeError."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("training.device: cuda, but torch sees no CUDA GPU here; set it to auto or cpu")
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(wanted)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Batch, Progress, Step
+from wsseg.contracts import Batch, FaultsError, Progress, RecipeError, Step
 from wsseg.schema import TrainingSection
 from wsseg.training.branches import Branches, seeded
 from wsseg.training.checkpoint import Checkpoints, Snapshot, optimizer_tensors, restore_optimizer
@@ -38,7 +38,7 @@ class Watchers:
     notes: Mapping[str, Any]
 
 
-class DivergedError(RuntimeError):
+class DivergedError(FaultsError):
     """The loss stayed NaN or infinite; the message names the terms."""
 
 
@@ -63,7 +63,9 @@ class Trainer:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
         self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
         self.device, self.precision, self.seed = device, precision, seed
-        parameters = [*branches.parameters(), *supervision.parameters()]
+        named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
+        self.names = [name for name, _ in named]
+        parameters = [parameter for _, parameter in named]
         self.optimizer = make_optimizer(
             settings.optimizer, parameters, settings.lr, settings.momentum, settings.weight_decay
         )
@@ -99,7 +101,8 @@ class Trainer:
                 outputs = self.branches(batch)
                 losses: Losses = self.supervision(Step(batch, outputs, iteration, self.settings.iterations))
             self.optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()  # type: ignore[no-untyped-call]
+            if losses.total.requires_grad:  # it does not where every weight is still 0
+                losses.total.backward()  # type: ignore[no-untyped-call]
         norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip_norm) for part in self._parts()]
         if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
             self.optimizer.step()
@@ -118,18 +121,25 @@ class Trainer:
         return {
             **{f"networks/{name}": t for name, t in self.branches.state_dict().items()},
             **{f"terms/{name}": t for name, t in self.supervision.state_dict().items()},
-            **{f"optimizer/{name}": t for name, t in optimizer_tensors(self.optimizer).items()},
+            **{f"optimizer/{name}": t for name, t in optimizer_tensors(self.optimizer, self.names).items()},
         }
 
     def restore(self, snapshot: Snapshot) -> int:
-        """Put a snapshot back and return the iteration to go on with."""
+        """Put a snapshot back and return the iteration to go on with.
+
+        Raises:
+            RecipeError: The snapshot was made in another number format.
+        """
+        before = snapshot.notes.get("precision", self.precision)
+        if before != self.precision:
+            raise RecipeError(f"training.precision: was {before} before, is {self.precision} here; set it to {before}")
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): t for n, t in snapshot.tensors.items() if n.startswith(prefix)}
 
         self.branches.load_state_dict(below("networks/"))
         self.supervision.load_state_dict(below("terms/"))
-        restore_optimizer(self.optimizer, below("optimizer/"))
+        restore_optimizer(self.optimizer, self.names, below("optimizer/"))
         return snapshot.iteration
 
     def _parts(self) -> list[nn.Module]:
