@@ -29,11 +29,17 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]"
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see `wsseg recipes`.")]
 
 
+QUIET_S = 3.0
+"""Work that is done sooner says nothing of its progress where no person is watching."""
+
+
 class Terminal:
     """What the verbs say, as lines, tables and bars; as plain lines where no person is watching."""
 
     def __init__(self) -> None:
         self.console = Console(soft_wrap=True, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 120  # a log file has no width of its own
 
     def say(self, text: str) -> None:
         """Say one line."""
@@ -74,8 +80,8 @@ class _Bar:
         self.note = note or self.note
         self.bars.update(self.task, advance=1, note=self.note)
         tenth = max(1, self.total // 10)
-        if not self.terminal.console.is_terminal and (self.done % tenth == 0 or self.done == self.total):
-            spent = time.monotonic() - self.began
+        spent = time.monotonic() - self.began
+        if not self.terminal.console.is_terminal and spent > QUIET_S and self.done % tenth == 0:
             left = spent / max(1, self.done - self.first) * (self.total - self.done)
             self.terminal.say(f"{self.what}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {self.note}")
 

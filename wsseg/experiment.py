@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from wsseg import assembly, nifti
 from wsseg.assembly import Prepared
@@ -107,43 +106,41 @@ class Experiment:
 
     def _score(self, predictor: Predictor) -> None:
         """Predict, score and draw the held-out cases; an empty fold is said to be one."""
-        held_out, report = self.prepared.held_out, self.report
-        folder = self.run.path / "predictions"
+        held_out, report, run = self.prepared.held_out, self.report, self.run
         self._open(held_out, "scoring")
+        rows: list[scoring.Row] = []
         with report.progress("predicting held-out cases", len(held_out)) as bar:
             for n, stored in enumerate(held_out):
+                rows += self._score_case(predictor, stored, draw=n < PICTURES)
                 bar.advance(stored.case.name)
-                if not predictor.sees(stored.meta.present):
-                    continue
-                found, grid = self._predict(predictor, stored)
-                nifti.write(folder / f"{stored.case.name}{self.prepared.dataset.ending}", found, grid)
-                if n < PICTURES:
-                    self._draw(stored, found)
-        for name in ("recipe.yaml", "weights.json", "weights.safetensors"):
-            self.tracker.file(self.run.path / name, "" if name == "recipe.yaml" else "weights")
-        means: dict[str, float] = {}
+        for name in ("weights.json", "weights.safetensors"):
+            self.tracker.file(run.path / name, "weights")
+        means = scoring.means(rows)
         if held_out:
-            unseen = [s.case.name for s in held_out if not predictor.sees(s.meta.present)]
-            rows = [scoring.Row(name, note="no modality that the network reads") for name in unseen]
-            rows += self._score_folder(folder) if len(unseen) < len(held_out) else []
-            scoring.write_csv(rows, self.run.path / "scores.csv")
-            means = scoring.means(rows)
+            scoring.write_csv(rows, run.path / "scores.csv")
             title = f"held-out cases of fold {self.recipe.data.fold}, {self.prepared.dataset.name}, final weights"
             report.table(title, scoring.summary_columns(self._tolerance_mm()), scoring.summary(rows))
-            self.tracker.file(self.run.path / "scores.csv")
+            self.tracker.file(run.path / "scores.csv")
             self.tracker.metrics({f"final/{k}": v for k, v in means.items()}, self.recipe.training.iterations)
         else:
             report.say("no case was held out (data.fold is empty), so there is nothing to score")
-        self.run.write("finished.json", {"iterations": self.recipe.training.iterations, "scores": means})
+        run.write("finished.json", {"iterations": self.recipe.training.iterations, "scores": means})
 
-    def _score_folder(self, folder: Path) -> list[scoring.Row]:
-        if not any(stored.case.reference for stored in self.prepared.held_out):
-            seen = sorted(path.name.removesuffix(self.prepared.dataset.ending) for path in folder.iterdir())
-            return [scoring.Row(name, note=scoring.NO_REFERENCE) for name in seen]
-        references = self.prepared.dataset.root / "labelsTr"
-        return scoring.score_folder(folder, references, self._classes(), self._tolerance_mm(), self.report)
+    def _score_case(self, predictor: Predictor, stored: Stored, draw: bool) -> list[scoring.Row]:
+        """Predict one held-out case, keep its label map and picture, and score it where it has a dense reference."""
+        name = stored.case.name
+        if not predictor.sees(stored.meta.present):
+            return [scoring.Row(name, note="no modality that the network reads")]
+        found, grid = self._predict(predictor, stored)
+        nifti.write(self.run.path / "predictions" / f"{name}{self.prepared.dataset.ending}", found, grid)
+        reference = self._reference(stored)
+        if draw:
+            self._draw(stored, found, reference)
+        if reference is None:
+            return [scoring.Row(name, note=scoring.NO_REFERENCE)]
+        return scoring.score_case(name, found, reference, grid.spacing_mm, self._classes(), self._tolerance_mm())
 
-    def _draw(self, stored: Stored, found: Array) -> None:
+    def _draw(self, stored: Stored, found: Array, reference: Array | None) -> None:
         """Draw a case as its files show it: image, strokes, prediction, reference."""
         dataset = self.prepared.dataset
         loaded = load_case(stored.case, len(dataset.classes), dataset.ignore_value)
@@ -151,7 +148,5 @@ class Experiment:
         path = self.run.path / "overlays" / f"{stored.case.name}.png"
         title = f"{self.recipe.name}: {stored.case.name} ({dataset.name}, held out)"
         strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
-        draw_overlay(
-            path, images, loaded.grid.spacing_mm, strokes, found, self._reference(stored), self._classes(), title
-        )
+        draw_overlay(path, images, loaded.grid.spacing_mm, strokes, found, reference, self._classes(), title)
         self.tracker.file(path, "overlays")
