@@ -46,7 +46,13 @@ def test_train_leaves_a_run_that_can_be_read_by_people_and_by_machines(make_data
         assert (run / "overlays" / f"{name}.png").stat().st_size > 5000
     logged = [json.loads(line) for line in (run / "record.jsonl").read_text().splitlines()]
     names = {name for line in logged for name in line.get("metrics", {})}
-    assert {"loss/partial_loss", "weight/gated_crf", "val/dice/left", "final/dice/mean", "surviving/left"} <= names
+    assert {
+        "loss/partial_loss",
+        "weight/gated_crf",
+        "val/dice/left",
+        "final/dice/mean",
+        "voxels/surviving/left",
+    } <= names
     assert any("spacing_mm" in str(line.get("parameters", "")) for line in logged)
 
 

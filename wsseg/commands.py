@@ -171,15 +171,22 @@ def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
 
 def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Reporter) -> Tracker:
     found = prepared.fingerprint
-    counts = {f"annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
-    counts |= {f"surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
+    counts = {f"voxels/annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
+    counts |= {f"voxels/surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
     commit = git_commit(Path(__file__).parent)
     tracker = Tracker.open(
         run.path,
         experiment=recipe.tracking.experiment,
         run_name=recipe.name,
         parameters=flat(recipe.resolved()),
-        tags={**versions(), "mlflow.source.git.commit": commit, "git_commit": commit, "dataset": prepared.dataset.name},
+        tags={
+            **versions(),
+            "git_commit": commit,
+            "dataset": prepared.dataset.name,
+            "mlflow.source.git.commit": commit,
+            "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "
+            f"{recipe.data.folds}, {recipe.training.iterations} iterations. Run directory: `{run.path}`",
+        },
         say=report.say,
     )
     tracker.metrics(counts, 0)
