@@ -23,6 +23,7 @@ from wsseg.runs import RunFolder, flat
 from wsseg.schema import Recipe
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
+from wsseg.training.optimization import choose_device, choose_precision
 
 
 def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
@@ -174,6 +175,7 @@ def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Re
     counts = {f"voxels/annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
     counts |= {f"voxels/surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
     commit = git_commit(Path(__file__).parent)
+    device = choose_device(recipe.training.device)
     tracker = Tracker.open(
         run.path,
         experiment=recipe.tracking.experiment,
@@ -182,6 +184,8 @@ def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Re
         tags={
             **versions(),
             "git_commit": commit,
+            "device": device.type,
+            "precision": choose_precision(recipe.training.precision, device)[0],
             "dataset": prepared.dataset.name,
             "mlflow.source.git.commit": commit,
             "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "
