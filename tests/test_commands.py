@@ -262,3 +262,17 @@ def test_what_cannot_be_done_is_said_in_a_line(
         pytest.skip("there is a CUDA GPU here")
     result = wsseg("train", make_recipe(make_dataset()), change, "--run-dir", tmp_path / "run", code=2)
     assert said in result.stderr and "Traceback" not in result.output
+
+
+def test_faults_of_networks_and_terms_come_together_and_leave_no_run_behind(
+    make_dataset, make_recipe, tmp_path
+) -> None:
+    recipe, run = make_recipe(make_dataset()), tmp_path / "run"
+    wrong = ["networks.ct.features=6", "data.unlabelled_share=0.5"]
+    found = wsseg("train", recipe, *wrong, "--run-dir", run, code=2).stderr
+    assert "networks.cross: " in found and "give both the same features and levels" in found
+    assert "data.unlabelled_share: is 0.5, but every case is annotated" in found
+    assert (
+        "radius_mm 1 reaches no neighbour" in wsseg("check", recipe, "supervision.gated_crf.radius_mm=1", code=2).stderr
+    )
+    wsseg("train", recipe, "training.iterations=1", "--run-dir", run)

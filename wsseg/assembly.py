@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from wsseg import plugins
 from wsseg.annotation.simulate import Protocol, simulate_strokes
-from wsseg.contracts import Case, DataError, Network, RecipeError, Reporter, Spacing, Term
+from wsseg.contracts import Case, DataError, FaultsError, Network, RecipeError, Reporter, Spacing, Term
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
 from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
@@ -29,8 +29,9 @@ from wsseg.schema import DataSection, Recipe
 from wsseg.training.branches import Branches, BranchPlan
 from wsseg.training.checkpoint import read_tensors
 from wsseg.training.hybrid import HybridSupervision, TermPlan
-from wsseg.training.optimization import choose_device
+from wsseg.training.optimization import Precision, choose_device, choose_precision
 
+T = TypeVar("T")
 PHANTOM = "phantom:"
 SPLIT_SEED = 0
 """Folds do not hang on a recipe's seed: runs that differ in it are compared on the same cases."""
@@ -100,8 +101,6 @@ def prepare(recipe: Recipe, report: Reporter) -> Prepared:
     if faults := faults + reference_faults(dataset, parts.held_out, report):
         raise DataError(faults)
     training = tuple(stored[case.name] for case in parts.training)
-    if faults := cache.annotation_faults(dataset, training, recipe.data.annotation):
-        raise DataError(faults)
     found = cache.fingerprint(dataset, training)
     kinds = {m.name: m.kind for m in dataset.modalities}
     preprocessing = Preprocessing(
@@ -182,7 +181,7 @@ def make_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) ->
     )
 
 
-def make_supervision(recipe: Recipe, branches: Branches, classes: int) -> HybridSupervision:
+def make_supervision(recipe: Recipe, branches: Branches, classes: int, spacing_mm: Spacing) -> HybridSupervision:
     """Build a recipe's terms; one whose weight is 0 throughout is not built."""
     plans = []
     for name, entry in recipe.supervision.items():
@@ -191,7 +190,45 @@ def make_supervision(recipe: Recipe, branches: Branches, classes: int) -> Hybrid
             arguments = plugins.checked_arguments(plugin, entry.arguments, f"supervision.{name}")[0]
             plans.append(TermPlan(name, plugin, entry.weight_at, entry.on or tuple(recipe.networks), arguments))
     networks = {name: network for name, network in branches.networks.items() if isinstance(network, Network)}
-    return HybridSupervision(plans, networks, classes, recipe.seed)
+    return HybridSupervision(plans, networks, classes, spacing_mm, recipe.seed)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment runs on, built before anything of it is written."""
+
+    device: torch.device
+    precision: Precision
+    why: str
+    branches: Branches
+    supervision: HybridSupervision
+    batches: Batches
+
+
+def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
+    """Build networks, terms and batches.
+
+    Raises:
+        FaultsError: With what keeps the annotation from teaching and what any part says about its recipe entry.
+    """
+    classes, spacing = len(prepared.dataset.classes), prepared.preprocessing.spacing_mm
+    faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
+    device = choose_device(recipe.training.device)
+    precision, why = choose_precision(recipe.training.precision, device)
+
+    def built(make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except FaultsError as error:
+            faults.extend(fault for fault in error.faults if fault not in faults)
+            return None
+
+    batches = built(lambda: make_batches(recipe, prepared, device))
+    branches = built(lambda: make_branches(recipe, prepared.preprocessing, classes))
+    supervision = None if branches is None else built(lambda: make_supervision(recipe, branches, classes, spacing))
+    if faults or batches is None or branches is None or supervision is None:
+        raise FaultsError(faults)
+    return Parts(device, precision, why, branches, supervision, batches)
 
 
 def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:

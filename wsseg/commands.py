@@ -10,7 +10,7 @@ import torch
 
 from wsseg import assembly, geometry, nifti
 from wsseg.annotation import simulate
-from wsseg.assembly import Prepared
+from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import DataError, RecipeError, Reporter
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
@@ -23,7 +23,6 @@ from wsseg.runs import RunFolder, flat
 from wsseg.schema import Recipe
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
-from wsseg.training.optimization import choose_device, choose_precision
 
 
 def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
@@ -35,13 +34,15 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
         return run.path
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
+    parts = assembly.make_parts(recipe, prepared)
+    report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why})")
     files = [run.keep_plan(_plan(recipe, prepared)), *run.keep_recipe(recipe, path, overrides)]
-    tracker = _open_tracker(run, recipe, prepared, report)
+    tracker = _open_tracker(run, recipe, prepared, parts, report)
     status = "FAILED"
     try:
         for file in files:
             tracker.file(file)
-        Experiment(recipe, prepared, run, tracker, report).conduct()
+        Experiment(recipe, prepared, parts, run, tracker, report).conduct()
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -94,11 +95,9 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     recipe = _read(path, overrides, report)
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
-    classes = len(prepared.dataset.classes)
-    branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
-    assembly.make_supervision(recipe, branches, classes)
-    assembly.make_batches(recipe, prepared, torch.device("cpu")).at(0)
-    size = sum(p.numel() for p in branches.parameters()) / 1e6
+    parts = assembly.make_parts(recipe, prepared)
+    parts.batches.at(0)
+    size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
     report.say(f"networks {', '.join(recipe.networks)}: {size:.2f} million parameters")
     report.say("no fault found")
 
@@ -114,6 +113,8 @@ def recipes(report: Reporter) -> None:
     """List the recipes that come along, by the comment that heads each file."""
     folder = Path(__file__).parent.parent / "recipes"
     rows = []
+    if not folder.is_dir():
+        raise RecipeError(f"{folder}: no recipes lie here; they come with a clone of the project")
     for path in sorted(folder.glob("*.yaml")):
         with path.open(encoding="utf-8") as file:
             rows.append([f"recipes/{path.name}", file.readline().lstrip("# ").strip()])
@@ -136,6 +137,7 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     """Say whose cases were found, what is drawn in them, and what of it survived resampling."""
     dataset, found = prepared.dataset, prepared.fingerprint
     drawn = sum(s.meta.annotated is not None for s in prepared.training)
+    idle = len(prepared.training) - drawn if recipe.data.unlabelled_share == 0 else 0
     lacking = [s.case.name for s in (*prepared.training, *prepared.held_out) if not all(s.meta.present)]
     for m in dataset.modalities:
         how = "HU, clipped and scaled" if m.kind == "ct" else "z-score over its non-zero voxels"
@@ -146,6 +148,8 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
         f"{dataset.name}: {len(prepared.training)} cases to train on ({drawn} annotated), "
         f"{len(prepared.held_out)} held out (fold {recipe.data.fold} of {recipe.data.folds})"
     )
+    if idle:
+        report.say(f"{idle} cases without annotation are not used, since data.unlabelled_share is 0")
     voxels = sum(float(torch.tensor(s.meta.shape).prod()) for s in prepared.training if s.meta.annotated is not None)
     rows = []
     for name, before in found.annotated_voxels.items():
@@ -170,12 +174,11 @@ def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Reporter) -> Tracker:
+def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, parts: Parts, report: Reporter) -> Tracker:
     found = prepared.fingerprint
     counts = {f"voxels/annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
     counts |= {f"voxels/surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
     commit = git_commit(Path(__file__).parent)
-    device = choose_device(recipe.training.device)
     tracker = Tracker.open(
         run.path,
         experiment=recipe.tracking.experiment,
@@ -184,8 +187,8 @@ def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, report: Re
         tags={
             **versions(),
             "git_commit": commit,
-            "device": device.type,
-            "precision": choose_precision(recipe.training.precision, device)[0],
+            "device": parts.device.type,
+            "precision": parts.precision,
             "dataset": prepared.dataset.name,
             "mlflow.source.git.commit": commit,
             "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "

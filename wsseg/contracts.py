@@ -226,12 +226,14 @@ class TermSetting:
         classes: C, background included.
         decoder_features: Widths of the decoder's maps, finest first, of each network the term looks at (`on`).
         modalities: Channels each of those networks reads.
+        spacing_mm: Voxel size of the patches.
     """
 
     name: str
     classes: int
     decoder_features: Mapping[str, tuple[int, ...]]
     modalities: Mapping[str, tuple[int, ...]]
+    spacing_mm: Spacing
 
 
 class Term(nn.Module, ABC):

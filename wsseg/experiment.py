@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wsseg import assembly, nifti
-from wsseg.assembly import Prepared
+from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import IGNORE, Reporter
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.store import Stored
@@ -18,7 +18,6 @@ from wsseg.runs import RunFolder
 from wsseg.schema import Recipe
 from wsseg.tracking.tracker import Tracker
 from wsseg.training.checkpoint import Checkpoints, write_tensors
-from wsseg.training.optimization import choose_device, choose_precision
 from wsseg.training.trainer import Trainer, Watchers
 
 PICTURES = 6
@@ -31,27 +30,22 @@ class Experiment:
 
     recipe: Recipe
     prepared: Prepared
+    parts: Parts
     run: RunFolder
     tracker: Tracker
     report: Reporter
 
     def conduct(self) -> None:
         """Train (or go on training), keep the final weights, and score the held-out cases with them."""
-        recipe, prepared = self.recipe, self.prepared
-        device = choose_device(recipe.training.device)
-        precision, why = choose_precision(recipe.training.precision, device)
-        self.report.say(f"training on {device.type} in {precision} ({why})")
-        classes = len(prepared.dataset.classes)
-        branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
-        supervision = assembly.make_supervision(recipe, branches, classes)
-        batches = assembly.make_batches(recipe, prepared, device)
+        recipe, prepared, parts = self.recipe, self.prepared, self.parts
+        device, precision, branches = parts.device, parts.precision, parts.branches
         predictor = assembly.make_predictor(recipe, branches, device, precision, mirror=False)
         notes = {"recipe": recipe.fingerprint(), "precision": precision}
         watchers = Watchers(
             self.tracker.metrics, lambda: self._watch(predictor), Checkpoints(self.run.path / "checkpoints"), notes
         )
         trainer = Trainer(
-            branches, supervision, recipe.training, batches.at, watchers, device, precision, recipe.seed
+            branches, parts.supervision, recipe.training, parts.batches.at, watchers, device, precision, recipe.seed
         )  # fmt: skip
         self._open(prepared.training, "training")
         self._train(trainer)

@@ -95,7 +95,7 @@ class DataSection(Section):
 
 
 class TrainingSection(Section):
-    """How long, how fast and on what the networks are trained."""
+    """How long, how fast and on what the networks are trained; `momentum` is SGD's, AdamW has its own."""
 
     iterations: int = Field(ge=1)
     batch_size: int = Field(2, ge=1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsseg.contracts import Case, DataError
-from wsseg.data.cases import image_cases, read_dataset, split
+from wsseg.data.cases import Modality, image_cases, read_dataset, split
 
 NAMES = {"ct": "CT", "mr": "MR"}
 
@@ -127,3 +127,13 @@ def test_patients_are_found_in_names(make_dataset) -> None:
     assert read(root, patient=r"case_00(\d)").training[3].patient == "3"
     with pytest.raises(DataError, match=r"data\.patient: 'x\(.\)' finds no patient in the case name 'case_000'"):
         read(root, patient="x(.)")
+
+
+@pytest.mark.parametrize("channel", ["CT", "ct", "CTA", "CECT", "planning_CT", "PlanningCT", "CT 1mm", "venous-CT"])
+def test_ct_is_known_by_its_name(channel: str) -> None:
+    assert Modality("x", channel, 0).kind == "ct"
+
+
+@pytest.mark.parametrize("channel", ["MR_T1", "PET", "SPECT", "aspect", "subtract", "T1ct1", "MRI"])
+def test_what_is_not_ct_is_not_taken_for_it(channel: str) -> None:
+    assert Modality("x", channel, 0).kind == "other"

@@ -67,6 +67,7 @@ def describe(step: Step, name: str = "term") -> TermSetting:
         classes=next(iter(step.outputs.values())).logits.shape[1],
         decoder_features={n: tuple(f.shape[1] for f in o.decoder) for n, o in step.outputs.items()},
         modalities={n: o.modalities for n, o in step.outputs.items()},
+        spacing_mm=tuple(step.batch.spacing_mm[0].tolist()),
     )
 
 

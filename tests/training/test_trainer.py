@@ -24,17 +24,21 @@ def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
     def make(*overrides: str, folder: str = "run") -> SimpleNamespace:
         recipe = read_recipe(make_recipe(root), overrides)
         prepared = assembly.prepare(recipe, recorder)
-        classes = len(prepared.dataset.classes)
-        branches = assembly.make_branches(recipe, prepared.preprocessing, classes)
-        supervision = assembly.make_supervision(recipe, branches, classes)
-        batches = assembly.make_batches(recipe, prepared, torch.device("cpu"))
+        parts = assembly.make_parts(recipe, prepared)
         logged: list[tuple[int, dict[str, float]]] = []
         watchers = Watchers(
             lambda values, step: logged.append((step, dict(values))), lambda: {"val/dice/left": 0.5},
             Checkpoints(tmp_path / folder), {},
         )  # fmt: skip
         trainer = Trainer(
-            branches, supervision, recipe.training, batches.at, watchers, torch.device("cpu"), "fp32", recipe.seed
+            parts.branches,
+            parts.supervision,
+            recipe.training,
+            parts.batches.at,
+            watchers,
+            torch.device("cpu"),
+            "fp32",
+            recipe.seed,
         )
         return SimpleNamespace(trainer=trainer, logged=logged, recorder=recorder)
 
@@ -167,7 +171,7 @@ def test_an_iteration_that_is_not_finite_changes_no_weight_and_many_end_the_run(
     trainer = made.trainer
     networks = dict(trainer.branches.networks.items())
     plan = TermPlan("broken", Broken, lambda progress: 1.0, ("cross",), {})
-    trainer.supervision = HybridSupervision([plan], networks, 3, 0)
+    trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
     trainer.step(0)
     trainer.step(1)
     before = weights(trainer)

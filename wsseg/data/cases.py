@@ -29,7 +29,11 @@ class Modality:
     @property
     def kind(self) -> Literal["ct", "other"]:
         """`ct` (CT, CTA, CECT, planning_CT, ...) is in HU; all else is normalised volume by volume."""
-        return "ct" if re.search(r"(?i)(^|[^a-z])(ce)?cta?($|[^a-z])|[a-z]CT$", self.channel) else "other"
+        return (
+            "ct"
+            if re.search(r"(?<![A-Za-z])(?i:(ce)?cta?)(?![A-Za-z])|(?<!SPE)(?<=[a-z])CT$", self.channel)
+            else "other"
+        )
 
 
 @dataclass(frozen=True)

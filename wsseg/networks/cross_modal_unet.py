@@ -20,12 +20,12 @@ class CrossModalUnet(Network):
 
         u_l = Conv(cat(Phi(f_1..f_M), f_1..f_M, f_S^l)),    f_S^(l+1) = Down(u_l),    skips u_l;  no f_S at level 0.
 
-    With `fusion: gated` Phi is Conv(sum over m of w_m * f_m), w = sigmoid(Conv(cat f_m)). A network with nothing given
-    has no say in a slot, so the result is the same whatever its maps hold.
+    With `fusion: gated` Phi is Conv(cat(w_1 f_1, ..., w_M f_M)), w = sigmoid(Conv(cat f_m)), one gate map a
+    stream. A network with nothing given has no say in a slot, so the result is the same whatever its maps hold.
 
     CmFNet-style, a reconstruction: of CmFNet (Meng et al., arXiv 2506.18042) only the abstract is public, which names
     a modality-specific and a cross-modal network and no block of theirs. The form follows the closest published
-    relative, F2Net (IEEE JBHI 2023).
+    relative, F2Net (IEEE JBHI 2023), which sums the gated maps instead.
 
     Args:
         setting: What the engine knows.

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from wsseg.contracts import IGNORE, masked_mean
 
 Region = Literal["all", "unannotated", "confident"]
-"""Voxels that count: all; those nobody annotated; those where the target's largest probability exceeds a threshold."""
+"""Voxels that count: all; those nobody annotated; those where the target's largest probability exceeds a threshold.
+
+A patch that reaches beyond its volume is padded there: such voxels are in it, and nobody annotated them.
+"""
+Confidence = Annotated[float, Field(ge=0, le=1)]
+"""A threshold on a probability."""
 
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from wsseg.contracts import Step, Term, TermSetting, masked_mean
 from wsseg.supervision import _agreement
-from wsseg.supervision._agreement import Region
+from wsseg.supervision._agreement import Confidence, Region
 
 
 class Entropy(Term):
@@ -30,9 +29,7 @@ class Entropy(Term):
     Source: Grandvalet and Bengio, NIPS 2004.
     """
 
-    def __init__(
-        self, setting: TermSetting, *, region: Region = "unannotated", threshold: NonNegativeFloat = 0.8
-    ) -> None:
+    def __init__(self, setting: TermSetting, *, region: Region = "unannotated", threshold: Confidence = 0.8) -> None:
         super().__init__(setting)
         self.classes, self.region, self.threshold = setting.classes, region, threshold
 

@@ -26,7 +26,8 @@ class GatedCrf(Term):
         k_ij = exp(-|d|²/(2 sigma_mm²) - Σ_m (I_im - I_jm)²/(2 sigma_intensity²)),  d from i to j in mm
         S = Σ_{0 < |d| <= radius_mm} exp(-|d|²/(2 sigma_mm²))
 
-    N(i) is the ball of radius_mm around i, without i, as far as it lies in the patch; V counts the voxels of slots
+    N(i) is the ball of radius_mm around i, without i, as far as it lies in the patch (padding beyond the
+    volume, image 0, is patch too); V counts the voxels of slots
     where the network is valid; p = softmax(logits). Dividing by S makes the value independent of the radius: 1 would be
     a neighbourhood all alike and all disagreeing. (Published losses do not divide: their weight 0.1 is 0.1·S
     here; S is 62 for the defaults at 3 mm.)
@@ -58,19 +59,19 @@ class GatedCrf(Term):
         offsets_share: Annotated[float, Field(gt=0, le=1)] = 1.0,
     ) -> None:
         super().__init__(setting)
-        self.name = setting.name
         self.radius_mm, self.sigma_mm, self.sigma_intensity = radius_mm, sigma_mm, sigma_intensity
         self.stride, self.offsets_share = stride, offsets_share
+        x, y, z = (length * stride for length in setting.spacing_mm)
+        if not half_ball((x, y, z), radius_mm, sigma_mm):
+            raise RecipeError(
+                f"supervision.{setting.name}: radius_mm {radius_mm:g} reaches no neighbour where a voxel is "
+                f"{x:g} x {y:g} x {z:g} mm (stride {stride}): it should be a few times the smallest of these"
+            )
 
     def forward(self, step: Step) -> Tensor:
         """Return the loss; 0 where no slot is valid."""
         x, y, z = (float(length) * self.stride for length in step.batch.spacing_mm[0])
         offsets = half_ball((x, y, z), self.radius_mm, self.sigma_mm)
-        if not offsets:
-            raise RecipeError(
-                f"supervision.{self.name}: radius_mm {self.radius_mm:g} reaches no neighbour where a voxel is "
-                f"{x:g} x {y:g} x {z:g} mm (stride {self.stride}): it should be a few times the smallest of these"
-            )
         total_weight = 2 * sum(weight for _, weight in offsets)
         kept = max(1, round(self.offsets_share * len(offsets)))
         scale = len(offsets) / (kept * total_weight)

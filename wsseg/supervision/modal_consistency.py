@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from wsseg.contracts import Output, RecipeError, Step, Term, TermSetting
 from wsseg.supervision._agreement import (
+    Confidence,
     Region,
     divergence,
     entropy,
@@ -41,7 +42,8 @@ class ModalConsistency(Term):
 
     p = softmax(logits/T); H is the entropy, so the surer network has more say (with two networks a_1 = H_2/(H_1+H_2));
     f is the finest decoder feature and P a learned 1x1x1 projection to the narrowest width among the networks, the
-    identity at the start. The cross-modal network is the one that reads most modalities, the last one of equals.
+    identity at the start where widths are equal (nothing keeps it from becoming constant, so watch the other losses).
+    The cross-modal network is the one that reads most modalities, the last one of equals.
     The mean over i is over the voxels of `region` in slots where both networks are valid (mixture: k and at least one
     other); a teacher with no such voxel is left out. Since every network learns in a summand of its own, detaching the
     teachers of the symmetric d only halves the gradient. KL(q, p) is the cross-entropy less the entropy of q: the same
@@ -52,7 +54,7 @@ class ModalConsistency(Term):
         form: See the table.
         region: Where: `all`, `unannotated`, or `confident` (the teacher's largest probability > threshold).
         threshold: For `confident`.
-        temperature: T; no part in `feature`.
+        temperature: T; in `feature` it only decides, with `confident`, which voxels count.
 
     Raises:
         RecipeError: `feature` with a network that has no decoder features.
@@ -70,7 +72,7 @@ class ModalConsistency(Term):
         *,
         form: Form = "mixture",
         region: Region = "all",
-        threshold: NonNegativeFloat = 0.8,
+        threshold: Confidence = 0.8,
         temperature: PositiveFloat = 1.0,
     ) -> None:
         super().__init__(setting)

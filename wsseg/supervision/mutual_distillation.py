@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor
 
 from wsseg.contracts import Step, Term, TermSetting
-from wsseg.supervision._agreement import Region, divergence, log_probabilities, mean_over_peers, region_mask
+from wsseg.supervision._agreement import Confidence, Region, divergence, log_probabilities, mean_over_peers, region_mask
 
 
 class MutualDistillation(Term):
@@ -36,7 +36,7 @@ class MutualDistillation(Term):
         *,
         temperature: PositiveFloat = 2.0,
         region: Region = "all",
-        threshold: NonNegativeFloat = 0.8,
+        threshold: Confidence = 0.8,
     ) -> None:
         super().__init__(setting)
         self.temperature, self.region, self.threshold = temperature, region, threshold

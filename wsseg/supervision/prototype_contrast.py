@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from wsseg.contracts import IGNORE, Output, RecipeError, Step, Term, TermSetting
+from wsseg.supervision._agreement import Confidence
 
 MEMORY_SHARE = 8
 """At most 1/8 of a class's memory is replaced at each step, so that it holds several cases."""
@@ -53,7 +54,7 @@ class PrototypeContrast(Term):
         dimensions: PositiveInt = 32,
         memory: PositiveInt = 64,
         anchors: PositiveInt = 128,
-        threshold: NonNegativeFloat = 0.9,
+        threshold: Confidence = 0.9,
     ) -> None:
         super().__init__(setting)
         bare = [name for name, widths in setting.decoder_features.items() if not widths]
@@ -124,7 +125,8 @@ class PrototypeContrast(Term):
         return F.normalize((self.bank[network] * held[..., None]).sum(1), dim=1)
 
     def _remember(self, network: int, c: int, vectors: Tensor) -> None:
-        """Write vectors (N, dimensions) over the oldest ones."""
+        """Write vectors (N, dimensions) over the oldest ones; what is not finite would spoil every later step."""
+        vectors = vectors[vectors.isfinite().all(1)]
         capacity = self.bank.shape[2]
         number = len(vectors)
         places = (self.pointer[network, c] + torch.arange(number, device=vectors.device)) % capacity

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Network, Step, Term, TermSetting
+from wsseg.contracts import Network, RecipeError, Spacing, Step, Term, TermSetting
 from wsseg.training.branches import seeded
 
 
@@ -38,18 +38,30 @@ class HybridSupervision(nn.Module):
 
     A term whose weight is 0 at an iteration is not computed there. Random numbers inside a term follow from
     (seed, its name, iteration), so that adding or removing another term changes nothing in it.
+
+    Raises:
+        RecipeError: With what every term that cannot be built says about it.
     """
 
-    def __init__(self, plans: Iterable[TermPlan], networks: Mapping[str, Network], classes: int, seed: int) -> None:
+    def __init__(
+        self, plans: Iterable[TermPlan], networks: Mapping[str, Network], classes: int, spacing_mm: Spacing, seed: int
+    ) -> None:
         super().__init__()
         self.plans = tuple(plans)
         self.seed = seed
         built: dict[str, Term] = {}
+        faults: list[str] = []
         for plan in self.plans:
             features = {name: networks[name].decoder_features for name in plan.on}
             modalities = {name: networks[name].modalities for name in plan.on}
-            with seeded(seed, "term", plan.name):
-                built[plan.name] = plan.term(TermSetting(plan.name, classes, features, modalities), **plan.arguments)
+            setting = TermSetting(plan.name, classes, features, modalities, spacing_mm)
+            try:
+                with seeded(seed, "term", plan.name):
+                    built[plan.name] = plan.term(setting, **plan.arguments)
+            except RecipeError as error:
+                faults += error.faults
+        if faults:
+            raise RecipeError(faults)
         self.terms = nn.ModuleDict(built)
 
     def forward(self, step: Step) -> Losses:
