@@ -143,7 +143,7 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
         how = "HU, clipped and scaled" if m.kind == "ct" else "z-score over its non-zero voxels"
         report.say(f"{m.name}: {m.channel} (CASE_{m.number:04d}{dataset.ending}), normalised as {how}")
     if lacking:
-        report.say(f"{len(lacking)} cases lack a modality: {', '.join(lacking[:10])}{' ...' * (len(lacking) > 10)}")
+        report.say(f"lacking a modality: {', '.join(lacking[:10])}{' ...' * (len(lacking) > 10)}")
     report.say(
         f"{dataset.name}: {len(prepared.training)} cases to train on ({drawn} annotated), "
         f"{len(prepared.held_out)} held out (fold {recipe.data.fold} of {recipe.data.folds})"
