@@ -122,33 +122,31 @@ def median_spacing(cases: tuple[Case, ...]) -> Spacing:
 
 def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[str]:
     """Return the faults of a recipe's dataset, for a recipe that has faults of its own."""
-    faults: list[str] = []
-
-    def look(dataset: Dataset, case: Case) -> None:
-        try:
-            load_case(case, len(dataset.classes), dataset.ignore_value)
-        except DataError as error:
-            faults.extend(error.faults)
-
     try:
         dataset = open_dataset(data, wanted, report)
-        cache.each(lambda case: look(dataset, case), dataset.training, "reading cases", report)
     except DataError as error:
-        faults.extend(error.faults)
-    return sorted(faults)
+        return list(error.faults)
+    classes, ignore = len(dataset.classes), dataset.ignore_value
+    return _faults(lambda case: load_case(case, classes, ignore), dataset.training, "reading cases", report)
 
 
 def reference_faults(dataset: Dataset, held_out: Sequence[Case], report: Reporter) -> list[str]:
     """Return what is wrong with the dense references that a run will be scored on."""
+    classes, ignore = len(dataset.classes), dataset.reference_ignore
+    return _faults(lambda case: load_reference(case, classes, ignore), held_out, "reading references", report)
+
+
+def _faults(read: Callable[[Case], object], cases: Sequence[Case], what: str, report: Reporter) -> list[str]:
+    """Read every case and return all that was wrong."""
     faults: list[str] = []
 
     def look(case: Case) -> None:
         try:
-            load_reference(case, len(dataset.classes), dataset.reference_ignore)
+            read(case)
         except DataError as error:
             faults.extend(error.faults)
 
-    cache.each(look, held_out, "reading references", report)
+    cache.each(look, cases, what, report)
     return sorted(faults)
 
 
