@@ -211,7 +211,7 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
         FaultsError: With what keeps the annotation from teaching and what any part says about its recipe entry.
     """
     classes, spacing = len(prepared.dataset.classes), prepared.preprocessing.spacing_mm
-    # Sums follow the number of threads, and preprocessing in threads may have left another one behind.
+    # Sums follow the number of threads, so it is fixed here, whatever ran in this process before.
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
     device = choose_device(recipe.training.device)

@@ -63,7 +63,7 @@ class Trainer:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
         self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
         self.device, self.precision, self.seed = device, precision, seed
-        # Without it oneDNN may add up a weight's gradient in another order from one process to the next.
+        # oneDNN promises the same sums in every process only when it is asked to.
         torch.backends.mkldnn.deterministic = True  # type: ignore[assignment]
         named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
         self.names = [name for name, _ in named]
