@@ -1,0 +1,5 @@
+"""`python -m wsseg VERB ...`, as `wsseg VERB ...`."""
+
+from wsseg.cli import main
+
+main()
