@@ -95,7 +95,10 @@ class DataSection(Section):
 
 
 class TrainingSection(Section):
-    """How long, how fast and on what the networks are trained; `momentum` is SGD's, AdamW has its own."""
+    """How long, how fast and on what the networks are trained; `momentum` is SGD's, AdamW has its own.
+
+    `ema` above 0 averages the weights with that decay; validation and prediction then use the average.
+    """
 
     iterations: int = Field(ge=1)
     batch_size: int = Field(2, ge=1)
@@ -105,6 +108,7 @@ class TrainingSection(Section):
     weight_decay: float = Field(3e-5, ge=0)
     clip_norm: float = Field(12.0, gt=0)
     warmup: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_every: int = Field(100, ge=1)

@@ -66,20 +66,35 @@ def test_training_logs_every_term_under_its_own_name(engine) -> None:
     assert made.logged[1][1] == {"val/dice/left": 0.5}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_resumed_training_ends_in_the_same_weights_bit_for_bit(engine, optimizer: str) -> None:
-    whole = engine(f"training.optimizer={optimizer}", folder="whole")
+@pytest.mark.parametrize(("optimizer", "ema"), [("sgd", 0), ("adamw", 0), ("adamw", 0.9)])
+def test_a_resumed_training_ends_in_the_same_weights_bit_for_bit(engine, optimizer: str, ema: float) -> None:
+    words = (f"training.optimizer={optimizer}", f"training.ema={ema}")
+    whole = engine(*words, folder="whole")
     whole.trainer.fit(whole.recorder)
-    begun = engine(f"training.optimizer={optimizer}", folder="begun")
+    begun = engine(*words, folder="begun")
     for iteration in range(4):
         begun.trainer.step(iteration)
     begun.trainer.watchers.checkpoints.save(4, begun.trainer.tensors(), {})
-    resumed = engine(f"training.optimizer={optimizer}", folder="begun")
+    resumed = engine(*words, folder="begun")
     start = resumed.trainer.restore(resumed.trainer.watchers.checkpoints.newest([]))
     assert start == 4
     torch.manual_seed(99)  # nothing may hang on the state of the process
     resumed.trainer.fit(resumed.recorder, start)
     assert differing(weights(whole.trainer), weights(resumed.trainer)) == []
+
+
+def test_averaging_trains_the_same_and_ends_in_the_average(engine) -> None:
+    plain, averaged = engine(folder="plain"), engine("training.ema=0.9", folder="averaged")
+    plain.trainer.fit(plain.recorder)
+    averaged.trainer.fit(averaged.recorder)
+    kept = averaged.trainer.watchers.checkpoints.newest([]).tensors
+    trained = {name: t for name, t in kept.items() if not name.startswith("average/")}
+    assert not differing(weights(plain.trainer), trained), "the average changes nothing of the training"
+    final = averaged.trainer.branches.state_dict()
+    mean = {n.removeprefix("average/module."): t for n, t in kept.items() if n.startswith("average/module.")}
+    assert final.keys() == mean.keys()
+    assert all(torch.equal(final[name], mean[name]) for name in final)
+    assert differing({f"networks/{n}": t for n, t in final.items()}, trained)
 
 
 def test_a_weight_of_zero_is_the_same_run_as_one_without_the_line(engine) -> None:

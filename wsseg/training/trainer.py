@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from wsseg.contracts import Batch, FaultsError, Progress, RecipeError, Step
 from wsseg.schema import TrainingSection
+from wsseg.training.averaging import WeightAverage
 from wsseg.training.branches import Branches, seeded
 from wsseg.training.checkpoint import Checkpoints, Snapshot, optimizer_tensors, restore_optimizer
 from wsseg.training.hybrid import HybridSupervision, Losses
@@ -71,11 +73,12 @@ class Trainer:
         self.optimizer = make_optimizer(
             settings.optimizer, parameters, settings.lr, settings.momentum, settings.weight_decay
         )
+        self.average = WeightAverage(branches, settings.ema) if settings.ema else None
         self.skipped = 0
         self._in_a_row = 0
 
     def fit(self, bar: Progress, start: int = 0) -> None:
-        """Train from iteration `start` to the end."""
+        """Train from iteration `start` to the end; the networks then hold their final weights, averaged if asked for."""
         end, settings = self.settings.iterations, self.settings
         for iteration in range(start, end):
             losses = self.step(iteration)
@@ -89,6 +92,8 @@ class Trainer:
                 self.watchers.log(self.watch(), done)
             if done % settings.checkpoint_every == 0 or done == end:
                 self.watchers.checkpoints.save(done, self.tensors(), self.watchers.notes)
+        if self.average:
+            self.average.adopt()
 
     def step(self, iteration: int) -> Losses:
         """Do one iteration; weights stay as they are where loss or gradient is not finite."""
@@ -109,6 +114,8 @@ class Trainer:
         if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
             self.optimizer.step()
             self._in_a_row = 0
+            if self.average:
+                self.average.update()
         else:
             self._skip(losses, batch, iteration)
         return losses
@@ -116,7 +123,8 @@ class Trainer:
     def watch(self) -> Mapping[str, float]:
         """Score the held-out cases with the weights of the moment."""
         self.branches.eval()
-        return self.watchers.validate()
+        with self.average.lent() if self.average else nullcontext():
+            return self.watchers.validate()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that the next iteration needs, as flat tensors."""
@@ -124,6 +132,7 @@ class Trainer:
             **{f"networks/{name}": t for name, t in self.branches.state_dict().items()},
             **{f"terms/{name}": t for name, t in self.supervision.state_dict().items()},
             **{f"optimizer/{name}": t for name, t in optimizer_tensors(self.optimizer, self.names).items()},
+            **{f"average/{name}": t for name, t in (self.average.tensors() if self.average else {}).items()},
         }
 
     def restore(self, snapshot: Snapshot) -> int:
@@ -142,6 +151,8 @@ class Trainer:
         self.branches.load_state_dict(below("networks/"))
         self.supervision.load_state_dict(below("terms/"))
         restore_optimizer(self.optimizer, self.names, below("optimizer/"))
+        if self.average:
+            self.average.restore(below("average/"))
         return snapshot.iteration
 
     def _parts(self) -> list[nn.Module]:
