@@ -78,7 +78,7 @@ class Trainer:
         self._in_a_row = 0
 
     def fit(self, bar: Progress, start: int = 0) -> None:
-        """Train from iteration `start` to the end; the networks then hold their final weights, averaged if asked for."""
+        """Train from iteration `start` to the end; the networks then hold their final (or averaged) weights."""
         end, settings = self.settings.iterations, self.settings
         for iteration in range(start, end):
             losses = self.step(iteration)
