@@ -94,9 +94,34 @@ def test_an_absent_modality_is_zero_and_said_to_be_absent(batches, make_dataset)
     assert (batch.image[0, 1] == 0).all() and (batch.image[0, 0] != 0).any()
 
 
-def test_a_patch_larger_than_the_volume_is_padded_with_unannotated_voxels(batches) -> None:
+def test_outside_the_volume_it_is_dark_and_background(batches) -> None:
     batch = batches(patch_size=(32, 24, 16), augmentation=Augmentation(enabled=False)).at(0)
-    assert (batch.label[:, :6] == IGNORE).all() and (batch.label[:, -6:] == IGNORE).all()
-    assert (batch.image[:, :, :6] == 0).all()
-    # All of the case is inside: 240 strokes.
-    assert (batch.label != IGNORE).flatten(1).sum(1).tolist() == [240, 240]
+    assert (batch.label[:, :6] == 0).all() and (batch.label[:, -6:] == 0).all()
+    # All of the case is inside: 240 strokes. The volume is 20 x 24 x 16 at most.
+    inside = batch.label[:, 6:-6]
+    assert ((inside > 0) & (inside != IGNORE)).flatten(1).any(1).all() and (inside == IGNORE).any()
+    for slot in range(2):
+        for m in range(2):
+            beyond = batch.image[slot, m, :6]
+            assert (beyond == beyond[0, 0, 0]).all() and beyond[0, 0, 0] == batch.image[slot, m].min()
+
+
+def test_a_patch_sticks_out_of_the_volume_by_a_quarter_at_most(batches) -> None:
+    plain = batches(augmentation=Augmentation(enabled=False), patch_size=(12, 12, 8), batch_size=1)
+    shares = []
+    for n in range(200):
+        image = plain.at(n).image[0, 0]
+        dark = image == image.min()
+        out = [sum(bool(dark.select(axis, k).all()) for k in range(dark.shape[axis])) for axis in range(3)]
+        assert out[0] <= 3 and out[1] <= 3 and out[2] <= 2, out
+        shares.append(max(out) > 0)
+    assert 0.1 < np.mean(shares) < 0.95, "the volume's border is seen from outside, but not always"
+
+
+def test_outside_an_unlabelled_case_nothing_is_annotated(batches, make_dataset) -> None:
+    root = make_dataset()
+    for n in range(1, 6):
+        (root / f"scribblesTr/case_00{n}.nii.gz").unlink()
+    mixed = batches(root, unlabelled_share=0.5, patch_size=(32, 24, 16), augmentation=Augmentation(enabled=False))
+    batch = mixed.at(0)
+    assert (batch.label[1] == IGNORE).all() and (batch.label[0, :2] == 0).all()

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from wsseg.contracts import IGNORE, Batch, DataError, Spacing, Triple
-from wsseg.data.fingerprint import Preprocessing
+from wsseg.data.fingerprint import Preprocessing, darkest
 from wsseg.data.store import Stored
 from wsseg.data.transforms import Augmentation, augment, margin
 from wsseg.nifti import Array
+
+OVERHANG = 0.25
+"""A patch may stick out of the volume by this share of its edge, so that the volume's border is learned."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Batches:
         self.preprocessing, self.sampling, self.device = preprocessing, sampling, device
         self.read_size = margin(sampling.patch_size, sampling.augmentation, sampling.spacing_mm)
         self._sites = {s.case.name: s.sites() for s in self.labelled}
+        self._beyond: dict[str, Array] = {}
 
     def at(self, iteration: int) -> Batch:
         """Return the batch of an iteration, augmented, on the device."""
@@ -92,17 +96,27 @@ class Batches:
         return stored, drawn[random.integers(len(drawn))].astype(np.int64)
 
     def _patch(self, stored: Stored, centre: Array) -> tuple[Array, Array]:
-        """Cut the region around `centre`; the patch at its middle stays inside the volume wherever it fits."""
+        """Cut the region around `centre`; the patch at its middle sticks out of the volume by at most `OVERHANG`.
+
+        What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case (as in
+        nnU-Net's training): strokes seldom reach the border or the air, and a network that was never told anything
+        there fills them with foreground.
+        """
         image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
-        start = np.where(shape > size, (centre - size // 2).clip(0, (shape - size).clip(0)), (shape - size) // 2)
+        over = (OVERHANG * size).astype(int)
+        last = (shape - size + over).clip(0)
+        start = np.where(shape > size, (centre - size // 2).clip(-over, last), (shape - size) // 2)
         start = start - (read - size) // 2
         inside = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
         placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(inside, start, strict=True))
-        cut = np.zeros((image.shape[0], *read), np.float32)
+        if stored.case.name not in self._beyond:
+            lowest = darkest(image)[:, None, None, None]
+            self._beyond[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
+        cut = np.broadcast_to(self._beyond[stored.case.name], (image.shape[0], *read)).copy()
         cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
-        drawn = np.full(tuple(read), IGNORE, np.int64)
+        drawn = np.full(tuple(read), IGNORE if label is None else 0, np.int64)
         if label is not None:
             drawn[placed] = label[inside]
         return cut, drawn
