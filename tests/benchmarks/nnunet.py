@@ -65,6 +65,7 @@ class Comparison:
     env: Path
     processes: int
     bf16: bool
+    adamw: bool
     steps: Steps
 
     @property
@@ -93,7 +94,7 @@ class Comparison:
                 "-p", PLANS, "-tr", "BudgetTrainer", "-f", "all", "-device", device, *map(str, sequential), *words,
             ]  # fmt: skip
             predicted = self._predict(f"nnunet_predict_{look}", command, out)
-            rows.append(self._row(f"nnU-Net {NNUNET}", look, precision, trained, predicted, out))
+            rows.append(self._row(f"nnU-Net {NNUNET}{' AdamW' * self.adamw}", look, precision, trained, predicted, out))
         return rows
 
     def wsseg(self) -> list[dict[str, Any]]:
@@ -158,8 +159,8 @@ class Comparison:
 
     def _plan(self, preprocessed: Path) -> dict[str, Any]:
         np = ["-np", str(self.processes)]
-        check = ["--verify_dataset_integrity", "--clean"]
-        self._nnunet_run("fingerprint", Command([*self._launch("extract"), "-d", "1", *np, *check]))
+        extract = [*self._launch("extract"), "-d", "1", *np, "--verify_dataset_integrity", "--clean"]
+        self._nnunet_run("fingerprint", Command(extract))
         self._nnunet_run("plan", Command([*self._launch("plan"), "-d", "1", "-pl", "ResEncUNetPlanner"]))
         planned = json.loads((preprocessed / "nnUNetResEncUNetPlans.json").read_text(encoding="utf-8"))
         edited = edit_plan(planned, topology_of(self.recipe, self.prepared))
@@ -176,12 +177,14 @@ class Comparison:
     def _train(self) -> dict[str, Any]:
         total, record = self.recipe.training.iterations, (self.out / "nnunet" / "record.jsonl").resolve()
         epochs, iterations = budget_of(total)
-        budget = {"epochs": epochs, "iterations": iterations, "bf16": self.bf16, "record": str(record)}
+        ours = self.recipe.training
+        adamw = {"lr": ours.lr, "weight_decay": ours.weight_decay} if self.adamw else None
+        budget = {"epochs": epochs, "iterations": iterations, "bf16": self.bf16, "adamw": adamw, "record": f"{record}"}
         words = ["1", CONFIGURATION, "all", "-p", PLANS, "-tr", "BudgetTrainer", "-device", self.device]
         # Without a checkpoint `--c` begins anew.
         command = [*self._launch("train"), *words, "--c"]
-        environment = {"BUDGET": json.dumps(budget)}
-        self._nnunet_run("nnunet_train", Command(command, total, lambda: done_so_far(record), environment))
+        wanted = Command(command, total, lambda: done_so_far(record), {"BUDGET": json.dumps(budget)})
+        self._nnunet_run("nnunet_train", wanted)
         return summed(record, total, int(read_record(record)[-1]["parameters"]))
 
     def _predict(self, name: str, command: Sequence[str | Path], out: Path) -> dict[str, Any]:
@@ -248,13 +251,16 @@ def compare(arguments: argparse.Namespace, report: Terminal) -> None:
     overrides += ["training.validate_every=0"]
     recipe = read_recipe(arguments.recipe, overrides)
     steps = Steps(out, report)
-    steps.keep_settings({"recipe": recipe.resolved(), "bf16": arguments.bf16, "nnunet": NNUNET})
+    steps.keep_settings(
+        {"recipe": recipe.resolved(), "bf16": arguments.bf16, "adamw": arguments.adamw, "nnunet": NNUNET}
+    )
     prepared = assembly.prepare(recipe, report)
     if not prepared.split.held_out:
         raise FaultsError("data.fold: holds no case out, so there is nothing to compare on")
     env = (arguments.env or out.parent / "environment").absolute()
     comparison = Comparison(
-        recipe, arguments.recipe, overrides, prepared, out, env, arguments.processes, arguments.bf16, steps
+        recipe, arguments.recipe, overrides, prepared, out, env,
+        arguments.processes, arguments.bf16, arguments.adamw, steps,
     )  # fmt: skip
     epochs, iterations = budget_of(recipe.training.iterations)
     report.say(
@@ -276,8 +282,9 @@ def main() -> None:
     parser.add_argument("--env", type=Path, help="nnU-Net's own environment; default: `environment` beside OUT")
     parser.add_argument("--only", choices=["nnunet", "wsseg"], help="one tool alone")
     parser.add_argument("--processes", type=int, default=1, help="nnU-Net's worker processes")
-    # torch 2.13 was seen to crash there in the backward pass of 1 x 3 x 3 convolutions, where slices are thick.
+    # torch 2.13 was seen to crash in the backward pass of 1 x 3 x 3 convolutions, where slices are thick.
     parser.add_argument("--bf16", action="store_true", help="let nnU-Net train in bf16 on a CPU (its own way is fp32)")
+    parser.add_argument("--adamw", action="store_true", help="give nnU-Net AdamW at the recipe's rate (its own is SGD)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="laid over the recipe, for both tools")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,10 @@ class Steps:
                         shown += 1
                         bar.advance()
             finally:
-                if process.poll() is None:  # its workers end with it
+                # Its workers end with it, also where it crashed.
+                with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
-                    process.wait()
+                process.wait()
             for _ in range(shown, command.total if process.returncode == 0 else 0):
                 bar.advance()
         if process.returncode:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
     """Loss, augmentation, sampling, optimiser and schedule are nnU-Net's; only their number is set from outside.
 
-    `BUDGET` in the environment is JSON: epochs, iterations (of an epoch), bf16 (autocast on a CPU), record (a file that
-    gets a line an epoch: what was done and the seconds that its training iterations took).
+    `BUDGET` in the environment is JSON: epochs, iterations (of an epoch), bf16 (autocast on a CPU), adamw (null, or
+    the rate and weight decay of AdamW in place of SGD), record (a file that gets a line an epoch: what was done and the
+    seconds that its training iterations took).
     """
 
     # nnU-Net looks its arguments up by these names, so the signature has to be its own.
@@ -53,6 +55,14 @@ class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
                 return [f.float() for f in found] if isinstance(found, (list, tuple)) else found.float()
 
             self.network.forward = forward
+
+    def configure_optimizers(self) -> Any:
+        """Return nnU-Net's own optimiser and schedule, or AdamW with the same schedule."""
+        adamw = self.budget.get("adamw")
+        if not adamw:
+            return super().configure_optimizers()
+        optimizer = torch.optim.AdamW(self.network.parameters(), adamw["lr"], weight_decay=adamw["weight_decay"])
+        return optimizer, PolyLRScheduler(optimizer, adamw["lr"], self.num_epochs)
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch, and its time."""
