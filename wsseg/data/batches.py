@@ -65,7 +65,7 @@ class Batches:
         sampling, slots = self.sampling, range(self.sampling.batch_size)
         randoms = [np.random.default_rng([sampling.seed, iteration, slot]) for slot in slots]
         chosen = [self._choose(iteration, slot, randoms[slot]) for slot in slots]
-        patches = [self._patch(s, centre) for s, centre in chosen]
+        patches = [self._patch(*chosen[slot], randoms[slot]) for slot in slots]
         present = torch.tensor([s.meta.present for s, _ in chosen], device=self.device)
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
@@ -95,19 +95,19 @@ class Batches:
             drawn = sites[random.choice(len(counts), p=counts / counts.sum())]
         return stored, drawn[random.integers(len(drawn))].astype(np.int64)
 
-    def _patch(self, stored: Stored, centre: Array) -> tuple[Array, Array]:
+    def _patch(self, stored: Stored, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
         """Cut the region around `centre`; the patch at its middle sticks out of the volume by at most `OVERHANG`.
 
-        What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case (as in
-        nnU-Net's training): strokes seldom reach the border or the air, and a network that was never told anything
-        there fills them with foreground.
+        What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case: strokes
+        seldom reach the border or the air, and a network that was never told anything there fills them with foreground.
+        It is annotated as densely as the case itself, so that it does not outweigh what a person drew.
         """
         image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
         over = (OVERHANG * size).astype(int)
-        last = (shape - size + over).clip(0)
-        start = np.where(shape > size, (centre - size // 2).clip(-over, last), (shape - size) // 2)
+        room = shape - size
+        start = (centre - size // 2).clip(np.minimum(0, room) - over, np.maximum(0, room) + over)
         start = start - (read - size) // 2
         inside = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
         placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(inside, start, strict=True))
@@ -116,7 +116,9 @@ class Batches:
             self._beyond[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
         cut = np.broadcast_to(self._beyond[stored.case.name], (image.shape[0], *read)).copy()
         cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
-        drawn = np.full(tuple(read), IGNORE if label is None else 0, np.int64)
-        if label is not None:
-            drawn[placed] = label[inside]
+        if label is None:
+            return cut, np.full(tuple(read), IGNORE, np.int64)
+        share = sum(stored.meta.surviving or ()) / np.prod(shape)
+        drawn = np.where(random.random(tuple(read)) < share, 0, IGNORE)
+        drawn[placed] = label[inside]
         return cut, drawn
