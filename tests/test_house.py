@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "wsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"contracts", "declared", "files", "plugins", "nifti", "geometry", "schema"}
 ROOMS = {"data", "annotation", "networks", "supervision", "training", "prediction", "evaluation", "tracking"}
-HALL = {"commands", "assembly", "experiment"}
+HALL = {"commands", "assembly", "experiment", "planning"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {
     "contracts": set(),
@@ -24,6 +24,7 @@ TOP = {
     "recipe": {"contracts", "plugins", "schema"},
     "runs": {"contracts", "files", "schema"},
     "cli": {"contracts", "commands"},
+    "__main__": {"cli"},
     "__init__": set(),
 }
 WALLS = {

@@ -162,7 +162,7 @@ def make_augmentation(recipe: Recipe) -> Augmentation:
 def make_batches(recipe: Recipe, prepared: Prepared, device: torch.device) -> Batches:
     """Return the batches of a run."""
     sampling = Sampling(
-        recipe.data.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
+        recipe.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
         recipe.data.oversample_foreground, recipe.data.unlabelled_share, recipe.seed, make_augmentation(recipe),
     )  # fmt: skip
     return Batches(prepared.training, prepared.preprocessing, sampling, device)
@@ -175,9 +175,7 @@ def make_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) ->
         plugin = plugins.find("networks", entry.use or name, Network)  # type: ignore[type-abstract]
         arguments = plugins.checked_arguments(plugin, entry.arguments, f"networks.{name}")[0]
         plans.append(BranchPlan(name, plugin, entry.reads, entry.fuses, arguments))
-    return Branches(
-        plans, preprocessing.modalities, classes, recipe.data.patch_size, preprocessing.spacing_mm, recipe.seed
-    )
+    return Branches(plans, preprocessing.modalities, classes, recipe.patch_size, preprocessing.spacing_mm, recipe.seed)
 
 
 def make_supervision(recipe: Recipe, branches: Branches, classes: int, spacing_mm: Spacing) -> HybridSupervision:
@@ -238,7 +236,7 @@ def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, pre
     return Predictor(
         lambda image, given: branches.logits(name, image, given),
         branches.modalities(name),
-        recipe.data.patch_size, recipe.prediction.overlap, mirror, device, precision,
+        recipe.patch_size, recipe.prediction.overlap, mirror, device, precision,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wsseg import assembly, geometry, nifti
+from wsseg import assembly, geometry, nifti, planning
 from wsseg.annotation import simulate
 from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import DataError, RecipeError, Reporter
@@ -27,16 +27,17 @@ from wsseg.tracking.tracker import Tracker
 
 def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
     """Train a recipe, score its held-out cases with the final weights, and return the run's directory."""
-    recipe = _read(path, overrides, report)
-    run = RunFolder.open(recipe, run_dir, resume, report)
+    typed = _read(path, overrides, report)
+    run = RunFolder.open(typed, run_dir, resume, report)
     if run.finished:
         report.say(f"{run.path} has finished before: nothing to do")
         return run.path
-    prepared = assembly.prepare(recipe, report)
-    _say_data(recipe, prepared, report)
+    prepared = assembly.prepare(typed, report)
+    _say_data(typed, prepared, report)
+    recipe = planning.plan(run.as_begun(typed), prepared, report)
     parts = assembly.make_parts(recipe, prepared)
     report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why})")
-    files = [run.keep_plan(_plan(recipe, prepared)), *run.keep_recipe(recipe, path, overrides)]
+    files = [run.keep_plan(_plan(typed, recipe, prepared)), *run.keep_recipe(recipe, path, overrides)]
     tracker = _open_tracker(run, recipe, prepared, parts, report)
     status = "FAILED"
     try:
@@ -95,6 +96,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     recipe = _read(path, overrides, report)
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
+    recipe = planning.plan(recipe, prepared, report)
     parts = assembly.make_parts(recipe, prepared)
     parts.batches.at(0)
     size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
@@ -160,9 +162,10 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     report.table(f"annotation {recipe.data.annotation}", columns, rows)
 
 
-def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
-    """Return what was decided from the data: split, fingerprint, normalisation."""
-    return {
+def _plan(typed: Recipe, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """Return what was decided from the data: split, fingerprint, normalisation, and what the recipe left out."""
+    planned = planning.decided(typed, recipe)
+    return ({"planned": planned} if planned else {}) | {
         "dataset": prepared.dataset.name,
         "fold": recipe.data.fold,
         "folds": recipe.data.folds,
