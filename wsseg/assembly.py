@@ -213,7 +213,6 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
     device = choose_device(recipe.training.device)
-    precision, why = choose_precision(recipe.training.precision, device)
 
     def built(make: Callable[[], T]) -> T | None:
         try:
@@ -225,9 +224,10 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     batches = built(lambda: make_batches(recipe, prepared, device))
     branches = built(lambda: make_branches(recipe, prepared.preprocessing, classes))
     supervision = None if branches is None else built(lambda: make_supervision(recipe, branches, classes, spacing))
-    if faults or batches is None or branches is None or supervision is None:
+    chosen = None if branches is None else built(lambda: choose_precision(recipe.training.precision, device, branches))
+    if faults or batches is None or branches is None or supervision is None or chosen is None:
         raise FaultsError(faults)
-    return Parts(device, precision, why, branches, supervision, batches)
+    return Parts(device, *chosen, branches, supervision, batches)
 
 
 def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:

@@ -65,11 +65,11 @@ def plan(recipe: Recipe, prepared: Prepared, report: Reporter) -> Recipe:
 
     first = Rung(recipe.data.patch_size or start_size(shape, spacing), WIDTHS[0] if unnamed else None)
     try:
-        precision = choose_precision(recipe.training.precision, choose_device(recipe.training.device))[0]
-        networks = _built(completed(first), preprocessing, classes).networks.values()
+        branches = _built(completed(first), preprocessing, classes)
+        precision = choose_precision(recipe.training.precision, choose_device(recipe.training.device), branches)[0]
     except RecipeError:
         return completed(first)  # who builds the parts says it, with all that is wrong elsewhere
-    levels = max(len(network.strides) for network in networks if isinstance(network, Network))
+    levels = max(len(network.strides) for network in branches.networks.values() if isinstance(network, Network))
     rungs = ladder(recipe.data.patch_size, bool(unnamed), shape, spacing, levels)
     found = highest(
         len(rungs), lambda n: cost_of(completed(rungs[n]), preprocessing, classes, precision),
