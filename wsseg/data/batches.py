@@ -98,8 +98,8 @@ class Batches:
     def _patch(self, stored: Stored, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
         """Cut the region around `centre`; the patch at its middle sticks out of the volume by at most `OVERHANG`.
 
-        A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network learned
-        more slowly and no better.
+        A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network
+        learned more slowly and no better.
 
         What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case: strokes
         seldom reach the border or the air, and a network that was never told anything there fills them with foreground.
