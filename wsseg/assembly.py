@@ -162,7 +162,7 @@ def make_augmentation(recipe: Recipe) -> Augmentation:
 def make_batches(recipe: Recipe, prepared: Prepared, device: torch.device, world: Runtime = ALONE) -> Batches:
     """Return the batches of a run, or of this process's part in it."""
     sampling = Sampling(
-        recipe.data.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
+        recipe.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
         recipe.data.oversample_foreground, recipe.data.unlabelled_share, recipe.seed, make_augmentation(recipe),
         world.rank, world.world,
     )  # fmt: skip
@@ -176,9 +176,7 @@ def make_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) ->
         plugin = plugins.find("networks", entry.use or name, Network)  # type: ignore[type-abstract]
         arguments = plugins.checked_arguments(plugin, entry.arguments, f"networks.{name}")[0]
         plans.append(BranchPlan(name, plugin, entry.reads, entry.fuses, arguments))
-    return Branches(
-        plans, preprocessing.modalities, classes, recipe.data.patch_size, preprocessing.spacing_mm, recipe.seed
-    )
+    return Branches(plans, preprocessing.modalities, classes, recipe.patch_size, preprocessing.spacing_mm, recipe.seed)
 
 
 def make_supervision(recipe: Recipe, branches: Branches, classes: int, spacing_mm: Spacing) -> HybridSupervision:
@@ -216,7 +214,6 @@ def make_parts(recipe: Recipe, prepared: Prepared, world: Runtime = ALONE) -> Pa
     torch.set_num_threads(world.threads())
     faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
     device = world.device(choose_device(recipe.training.device))
-    precision, why = choose_precision(recipe.training.precision, device)
 
     def built(make: Callable[[], T]) -> T | None:
         try:
@@ -228,9 +225,10 @@ def make_parts(recipe: Recipe, prepared: Prepared, world: Runtime = ALONE) -> Pa
     batches = built(lambda: make_batches(recipe, prepared, device, world))
     branches = built(lambda: make_branches(recipe, prepared.preprocessing, classes))
     supervision = None if branches is None else built(lambda: make_supervision(recipe, branches, classes, spacing))
-    if faults or batches is None or branches is None or supervision is None:
+    chosen = None if branches is None else built(lambda: choose_precision(recipe.training.precision, device, branches))
+    if faults or batches is None or branches is None or supervision is None or chosen is None:
         raise FaultsError(faults)
-    return Parts(device, precision, why, branches, supervision, batches)
+    return Parts(device, *chosen, branches, supervision, batches)
 
 
 def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:
@@ -239,7 +237,7 @@ def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, pre
     return Predictor(
         lambda image, given: branches.logits(name, image, given),
         branches.modalities(name),
-        recipe.data.patch_size, recipe.prediction.overlap, mirror, device, precision,
+        recipe.patch_size, recipe.prediction.overlap, mirror, device, precision,
     )  # fmt: skip
 
 

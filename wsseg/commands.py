@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wsseg import assembly, geometry, nifti
+from wsseg import assembly, geometry, nifti, planning
 from wsseg.annotation import simulate
 from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import DataError, RecipeError, Reporter, Silent
@@ -31,13 +31,14 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
     with joined() as world:
         report = report if world.rank == 0 else Silent()
         with world.in_turn():
-            recipe = _read(path, overrides, report)
-            run = RunFolder(Path(world.same("run", lambda: str(RunFolder.open(recipe, run_dir, resume, report).path))))
-            prepared = None if run.finished else assembly.prepare(recipe, report)
+            typed = _read(path, overrides, report)
+            run = RunFolder(Path(world.same("run", lambda: str(RunFolder.open(typed, run_dir, resume, report).path))))
+            prepared = None if run.finished else assembly.prepare(typed, report)
             if prepared is not None:
-                _say_data(recipe, prepared, report)
+                _say_data(typed, prepared, report)
+                recipe = planning.plan(run.as_begun(typed), prepared, report)
                 parts = assembly.make_parts(recipe, prepared, world)
-                files = _keep(run, recipe, prepared, path, overrides, world)
+                files = _keep(run, _plan(typed, recipe, prepared), recipe, path, overrides, world)
         if prepared is None:
             report.say(f"{run.path} has finished before: nothing to do")
         else:
@@ -114,6 +115,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     recipe = _read(path, overrides, report)
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
+    recipe = planning.plan(recipe, prepared, report)
     parts = assembly.make_parts(recipe, prepared)
     parts.batches.at(0)
     size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
@@ -179,9 +181,10 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     report.table(f"annotation {recipe.data.annotation}", columns, rows)
 
 
-def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
-    """Return what was decided from the data: split, fingerprint, normalisation."""
-    return {
+def _plan(typed: Recipe, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """Return what was decided from the data: split, fingerprint, normalisation, and what the recipe left out."""
+    planned = planning.decided(typed, recipe)
+    return ({"planned": planned} if planned else {}) | {
         "dataset": prepared.dataset.name,
         "fold": recipe.data.fold,
         "folds": recipe.data.folds,
@@ -194,10 +197,9 @@ def _plan(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
 
 
 def _keep(
-    run: RunFolder, recipe: Recipe, prepared: Prepared, path: Path, overrides: Sequence[str], world: Runtime
+    run: RunFolder, plan: Mapping[str, Any], recipe: Recipe, path: Path, overrides: Sequence[str], world: Runtime
 ) -> list[Path]:
     """Keep plan and recipe; a process that is not the first sees that it has the same data."""
-    plan = _plan(recipe, prepared)
     if world.rank > 0:
         run.check_plan(plan)
         return []

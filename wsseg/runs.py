@@ -20,8 +20,8 @@ class RunFolder:
     """One run on disk.
 
     recipe.yaml (as it was typed), resolved.json (every default written out), plan.json (split, fingerprint,
-    preprocessing), opened.json (every case that was opened, and for what), record.jsonl (all that was logged),
-    checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json.
+    preprocessing, what was planned), opened.json (every case that was opened, and for what), record.jsonl (all that
+    was logged), checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class RunFolder:
         if kept.is_file():
             if not resume:
                 raise RecipeError(f"{path}: holds a run already; go on with it (--resume), or choose another --run-dir")
-            run._check_same(recipe, run.read("resolved.json"))
+            run._check_same(run.as_begun(recipe), run.read("resolved.json"))
         elif resume:
             report.say(f"{path} holds no run yet, so a new one begins")
         try:
@@ -47,6 +47,13 @@ class RunFolder:
         except OSError as error:
             raise RecipeError(f"{path}: cannot be made ({error}); choose another --run-dir") from error
         return run
+
+    def as_begun(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with what was planned when the run began, in place of what it leaves out."""
+        if not (self.path / "resolved.json").is_file() or not (self.path / "plan.json").is_file():
+            return recipe
+        planned = self.read("plan.json").get("planned", {})
+        return recipe.completed(planned.get("patch_size"), planned.get("features", {}))
 
     @property
     def finished(self) -> bool:
@@ -106,7 +113,7 @@ class RunFolder:
         if before.fingerprint() == recipe.fingerprint():
             return
         old, new = flat(before.resolved()), flat(recipe.resolved())
-        ignored = ("tracking.", "evaluation.", "prediction.", "data.root")
+        ignored = ("tracking.", "evaluation.", "prediction.", "data.root", "training.memory_gb")
         faults = [
             f"{self.path}: was begun with {key}={old.get(key)}, now it is {new.get(key)}; resume with the same recipe"
             for key in sorted({*old, *new})

@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
 from torch import nn
 
 from wsseg import plugins
-from wsseg.contracts import Network, RecipeError, Term
+from wsseg.contracts import Network, RecipeError, Term, Triple
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 """What a network or a term may be called: it becomes part of file and metric names."""
@@ -79,7 +80,7 @@ class TermEntry(Entry):
 
 
 class DataSection(Section):
-    """Which cases are learned from, on which grid, and how patches are cut from them."""
+    """Which cases are learned from, on which grid, and how patches are cut; without a `patch_size` it is planned."""
 
     root: str
     annotation: str = "labelsTr"
@@ -88,7 +89,7 @@ class DataSection(Section):
     folds: int = Field(5, ge=2)
     fold: int | None = 0
     spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt]
+    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     unlabelled_share: float = Field(0, ge=0, lt=1)
     oversample_foreground: float = Field(1 / 3, ge=0, le=1)
     augmentation: dict[str, Any] = Field(default_factory=dict)
@@ -97,7 +98,8 @@ class DataSection(Section):
 class TrainingSection(Section):
     """How long, how fast and on what the networks are trained; `momentum` is SGD's, AdamW has its own.
 
-    `ema` above 0 averages the weights with that decay; validation and prediction then use the average.
+    `ema` above 0 averages the weights with that decay; validation and prediction then use the average. `memory_gb`
+    (10^9 bytes) is what a step may take where patch or features are planned.
     """
 
     iterations: int = Field(ge=1)
@@ -111,6 +113,7 @@ class TrainingSection(Section):
     ema: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory_gb: float = Field(8.0, gt=0)
     checkpoint_every: int = Field(100, ge=1)
     validate_every: int = Field(100, ge=0)
     log_every: int = Field(10, ge=1)
@@ -149,17 +152,37 @@ class Recipe(Section):
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     tracking: TrackingSection = Field(default_factory=TrackingSection)
 
+    @property
+    def patch_size(self) -> Triple:
+        """The patch of training and the window of prediction. Raises RecipeError where it is not planned yet."""
+        if self.data.patch_size is None:
+            raise RecipeError("data.patch_size: is not planned yet")
+        return self.data.patch_size
+
+    def completed(self, patch_size: Sequence[int] | None, features: Mapping[str, int]) -> Recipe:
+        """Return the recipe with a patch and networks' features, where it names none."""
+        data, networks = self.data, dict(self.networks)
+        if data.patch_size is None and patch_size is not None:
+            data = data.model_copy(update={"patch_size": tuple(patch_size)})
+        for name, entry in self.networks.items():
+            if name in features and "features" not in entry.arguments:
+                networks[name] = entry.model_copy(update={"features": features[name]})
+        return self.model_copy(update={"data": data, "networks": networks})
+
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain data."""
         plain: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
         return plain
 
     def fingerprint(self) -> str:
-        """Return a hash of all that decides a run's weights; where data lie or how often it saves does not."""
+        """Return a hash of all that decides a run's weights; where data lie or how often it saves does not.
+
+        A memory budget decides by what was planned from it, which a planned recipe says.
+        """
         plain = self.resolved()
         for key in ("root",):
             plain["data"].pop(key)
-        for key in ("checkpoint_every", "validate_every", "log_every"):
+        for key in ("checkpoint_every", "validate_every", "log_every", "memory_gb"):
             plain["training"].pop(key)
         for key in ("tracking", "prediction", "evaluation", "name"):
             plain.pop(key)

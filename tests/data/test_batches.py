@@ -19,8 +19,10 @@ PREPROCESSING = Preprocessing(modalities=("ct", "mr"), kinds=("ct", "other"), sp
 
 @pytest.fixture
 def batches(make_dataset, recorder, tmp_path: Path):
-    def make(root: Path | None = None, batch_size: int = 2, **changes: object) -> Batches:
-        dataset = read_dataset(root or make_dataset(), "scribblesTr", None, ["ct", "mr"], None)
+    def make(
+        root: Path | None = None, batch_size: int = 2, annotation: str = "scribblesTr", **changes: object
+    ) -> Batches:
+        dataset = read_dataset(root or make_dataset(), annotation, None, ["ct", "mr"], None)
         stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
         settings = {
             "patch_size": (12, 12, 8), "spacing_mm": SPACING, "batch_size": batch_size, "oversample_foreground": 0.33,
@@ -94,9 +96,56 @@ def test_an_absent_modality_is_zero_and_said_to_be_absent(batches, make_dataset)
     assert (batch.image[0, 1] == 0).all() and (batch.image[0, 0] != 0).any()
 
 
-def test_a_patch_larger_than_the_volume_is_padded_with_unannotated_voxels(batches) -> None:
-    batch = batches(patch_size=(32, 24, 16), augmentation=Augmentation(enabled=False)).at(0)
-    assert (batch.label[:, :6] == IGNORE).all() and (batch.label[:, -6:] == IGNORE).all()
-    assert (batch.image[:, :, :6] == 0).all()
-    # All of the case is inside: 240 strokes.
-    assert (batch.label != IGNORE).flatten(1).sum(1).tolist() == [240, 240]
+def beyond(image: torch.Tensor) -> torch.Tensor:
+    """Return where a patch (X, Y, Z) holds nothing of the volume: whole planes of its darkest value."""
+    dark = image == image.min()
+    outside = torch.zeros_like(dark)
+    for axis in range(3):
+        planes = torch.stack([dark.select(axis, k).all() for k in range(dark.shape[axis])])
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        outside |= planes.view(shape)
+    return outside
+
+
+@pytest.mark.parametrize(("annotation", "dense"), [("labelsTr", True), ("scribblesTr", False)])
+def test_outside_it_is_dark_and_background_as_densely_as_inside(batches, annotation: str, dense: bool) -> None:
+    still = Augmentation(enabled=False)
+    large = batches(annotation=annotation, patch_size=(40, 44, 24), augmentation=still, batch_size=1)
+    counts = np.zeros(2)
+    for n in range(10):
+        batch = large.at(n)
+        outside = beyond(batch.image[0, 0])
+        assert (~outside).sum() == 20 * 22 * 12, "all of the volume lies in the patch"
+        assert torch.equal(outside, beyond(batch.image[0, 1]))
+        label = batch.label[0]
+        assert set(label[outside].unique().tolist()) == ({0} if dense else {0, IGNORE})
+        counts += [float((label[outside] == 0).float().mean()), float((label[~outside] != IGNORE).float().mean())]
+    assert counts[0] == pytest.approx(counts[1], rel=0.1)
+
+
+def test_a_small_volume_lies_in_the_middle_of_the_patch(batches) -> None:
+    large = batches(patch_size=(40, 44, 24), augmentation=Augmentation(enabled=False), batch_size=1)
+    inside = ~beyond(large.at(0).image[0, 0])
+    assert inside[10:30, 11:33, 6:18].all() and inside.sum() == 20 * 22 * 12
+
+
+def test_a_patch_sticks_out_of_the_volume_by_a_quarter_at_most(batches) -> None:
+    plain = batches(augmentation=Augmentation(enabled=False), patch_size=(12, 12, 8), batch_size=1)
+    shares = []
+    for n in range(200):
+        inside = ~beyond(plain.at(n).image[0, 0])
+        shares.append(not inside.all())
+        corner = inside.nonzero()
+        size = corner.amax(0) - corner.amin(0) + 1
+        assert (size >= torch.tensor([9, 9, 6])).all(), size
+    assert 0.1 < np.mean(shares) < 0.95, "the volume's border is seen from outside, but not always"
+
+
+def test_outside_an_unlabelled_case_nothing_is_annotated(batches, make_dataset) -> None:
+    root = make_dataset()
+    for n in range(1, 6):
+        (root / f"scribblesTr/case_00{n}.nii.gz").unlink()
+    mixed = batches(root, unlabelled_share=0.5, patch_size=(32, 24, 16), augmentation=Augmentation(enabled=False))
+    batch = mixed.at(0)
+    assert (batch.label[1] == IGNORE).all() and (batch.label[0] == 0).any()

@@ -210,7 +210,7 @@ def test_the_process_that_keeps_the_meeting_place_may_go_too(two) -> None:
 def test_faults_are_said_once_and_end_both(two, make_dataset, make_recipe, tmp_path: Path) -> None:
     words = ["networks.ct.features=6", "data.unlabelled_share=0.5", "--run-dir", str(tmp_path / "run")]
     first, second = two("-m", "wsseg", "train", str(make_recipe(make_dataset())), *words)
-    out, err = first.communicate(timeout=WAIT_S)
+    _, err = first.communicate(timeout=WAIT_S)
     assert first.returncode == 2 and len(err.splitlines()) == 2 and "Traceback" not in err
     assert err.count("networks.cross: ") == 1 and err.count("data.unlabelled_share: ") == 1
     assert second.communicate(timeout=WAIT_S) == ("", "") and second.returncode == 2

@@ -206,6 +206,18 @@ def test_the_learning_rate_falls_as_a_power_and_may_rise_first() -> None:
 
 
 def test_the_number_format_is_chosen_and_explained() -> None:
-    assert choose_precision("fp32", torch.device("cpu")) == ("fp32", "the recipe says so")
-    chosen, why = choose_precision("auto", torch.device("cpu"))
+    cpu, cube = torch.device("cpu"), torch.nn.Conv3d(1, 1, 3)
+    assert choose_precision("fp32", cpu, cube) == ("fp32", "the recipe says so")
+    assert choose_precision("bf16", cpu, cube) == ("bf16", "the recipe says so")
+    chosen, why = choose_precision("auto", cpu, cube)
     assert (chosen == "bf16") == (why == "the processor has AMX")
+
+
+def test_kernels_that_crash_in_bf16_on_a_cpu_get_fp32() -> None:
+    cpu, thin = torch.device("cpu"), torch.nn.Sequential(torch.nn.Conv3d(1, 1, (1, 3, 3)))
+    assert choose_precision("auto", cpu, thin)[0] == "fp32"
+    assert choose_precision("fp32", cpu, thin) == ("fp32", "the recipe says so")
+    with pytest.raises(RecipeError, match=r"bf16 on a CPU crashes .* set it to auto or fp32"):
+        choose_precision("bf16", cpu, thin)
+    for fine in ((3, 1, 3), (3, 3, 1), (1, 1, 1)):
+        assert choose_precision("bf16", cpu, torch.nn.Conv3d(1, 1, fine))[0] == "bf16"

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 
 from wsseg.contracts import IGNORE, Batch, DataError, Spacing, Triple
-from wsseg.data.fingerprint import Preprocessing
+from wsseg.data.fingerprint import Preprocessing, darkest
 from wsseg.data.store import Stored
 from wsseg.data.transforms import Augmentation, augment, margin
 from wsseg.nifti import Array
+
+OVERHANG = 0.25
+"""A patch may stick out of the volume by this share of its edge, so that the volume's border is learned."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,14 @@ class Batches:
         self.preprocessing, self.sampling, self.device = preprocessing, sampling, device
         self.read_size = margin(sampling.patch_size, sampling.augmentation, sampling.spacing_mm)
         self._sites = {s.case.name: s.sites() for s in self.labelled}
+        self._beyond: dict[str, Array] = {}
 
     def at(self, iteration: int) -> Batch:
         """Return the batch of an iteration, augmented, on the device."""
         sampling, slots = self.sampling, self.sampling.slots
         randoms = [np.random.default_rng([sampling.seed, iteration, slot]) for slot in slots]
         chosen = [self._choose(iteration, slot, random) for slot, random in zip(slots, randoms, strict=True)]
-        patches = [self._patch(s, centre) for s, centre in chosen]
+        patches = [self._patch(*where, random) for where, random in zip(chosen, randoms, strict=True)]
         present = torch.tensor([s.meta.present for s, _ in chosen], device=self.device)
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
@@ -101,18 +105,33 @@ class Batches:
             drawn = sites[random.choice(len(counts), p=counts / counts.sum())]
         return stored, drawn[random.integers(len(drawn))].astype(np.int64)
 
-    def _patch(self, stored: Stored, centre: Array) -> tuple[Array, Array]:
-        """Cut the region around `centre`; the patch at its middle stays inside the volume wherever it fits."""
+    def _patch(self, stored: Stored, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
+        """Cut the region around `centre`; the patch at its middle sticks out of the volume by at most `OVERHANG`.
+
+        A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network
+        learned more slowly and no better.
+
+        What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case: strokes
+        seldom reach the border or the air, and a network that was never told anything there fills them with foreground.
+        It is annotated as densely as the case itself, so that it does not outweigh what a person drew.
+        """
         image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
-        start = np.where(shape > size, (centre - size // 2).clip(0, (shape - size).clip(0)), (shape - size) // 2)
+        over = (OVERHANG * size).astype(int)
+        last = (shape - size + over).clip(0)
+        start = np.where(shape > size, (centre - size // 2).clip(-over, last), (shape - size) // 2)
         start = start - (read - size) // 2
         inside = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
         placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(inside, start, strict=True))
-        cut = np.zeros((image.shape[0], *read), np.float32)
+        if stored.case.name not in self._beyond:
+            lowest = darkest(image)[:, None, None, None]
+            self._beyond[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
+        cut = np.broadcast_to(self._beyond[stored.case.name], (image.shape[0], *read)).copy()
         cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
-        drawn = np.full(tuple(read), IGNORE, np.int64)
-        if label is not None:
-            drawn[placed] = label[inside]
+        if label is None:
+            return cut, np.full(tuple(read), IGNORE, np.int64)
+        share = sum(stored.meta.surviving or ()) / np.prod(shape)
+        drawn = np.where(random.random(tuple(read)) < share, 0, IGNORE)
+        drawn[placed] = label[inside]
         return cut, drawn

@@ -31,8 +31,9 @@ class Window(BaseModel):
 class Preprocessing(BaseModel):
     """From a case's raw intensities to what a network sees. Written into the run, and rebuilt from there to predict.
 
-    CT is clipped to percentiles of the training cases and scaled; every other modality is z-scored over its own
-    non-zero voxels, volume by volume, and its zeros (outside the field of view) stay 0.
+    CT is clipped to percentiles of the training cases and scaled; every other modality is scaled by the mean and
+    deviation of its own non-zero voxels, volume by volume. Zeros (air, or outside the field of view) are scaled like
+    the rest: dark stays dark, where 0 would look like the average tissue.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,16 +66,19 @@ def to_grid(loaded: Loaded, kinds: Mapping[str, str], spacing_mm: Spacing) -> Ar
 
 
 def z_score(array: Array) -> Array:
-    """Return (x - mean) / deviation over the non-zero voxels; zeros stay 0. A constant volume becomes 0."""
-    inside = array != 0
-    if not inside.any():
+    """Return (x - mean) / deviation, both taken over the non-zero voxels. A constant volume becomes 0."""
+    inside = array[array != 0].astype(np.float64)
+    deviation = inside.std() if inside.size else 0.0
+    if deviation == 0:
         return np.zeros(array.shape, np.float32)
-    values = array[inside].astype(np.float64)
-    deviation = values.std()
-    scaled = np.zeros(array.shape, np.float32)
-    if deviation > 0:
-        scaled[inside] = ((values - values.mean()) / deviation).clip(-1e4, 1e4)
+    scaled: Array = ((array - inside.mean()) / deviation).clip(-1e4, 1e4).astype(np.float32)
     return scaled
+
+
+def darkest(image: Array) -> Array:
+    """Return (M,) the lowest value of each modality: what is taken to lie outside the volume."""
+    lowest: Array = image.reshape(len(image), -1).min(1).astype(np.float32)
+    return lowest
 
 
 def sample_intensities(loaded: Loaded, seed: int = 0) -> dict[str, dict[str, list[float]]]:

@@ -24,7 +24,7 @@ from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, t
 from wsseg.data.loading import load_case
 from wsseg.nifti import Array
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it whenever the meaning of a stored file changes."""
 SITES_A_CLASS = 20_000
 

@@ -45,7 +45,7 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, image: Array, present: tuple[bool, ...]) -> Tensor:
         """Return (C, X, Y, Z) float32 probabilities of a preprocessed image (M, X, Y, Z)."""
-        whole = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None].to(self.device)
+        content, whole = self._filled_up(torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(self.device))
         given = torch.tensor([present], device=self.device)
         axes = [2, 3, 4] if self.mirror else []
         looks = [list(chosen) for n in range(len(axes) + 1) for chosen in itertools.combinations(axes, n)]
@@ -54,16 +54,24 @@ class Predictor:
             look = self._slide(whole.flip(flipped), given).flip(flipped).softmax(1)
             total = look if total is None else total + look
         assert total is not None  # there is always the look without a flip
-        return (total[0] / len(looks)).cpu()
+        return (total[0][content] / len(looks)).cpu()
+
+    def _filled_up(self, image: Tensor) -> tuple[tuple[slice, ...], Tensor]:
+        """Return a volume's place in one of at least a window's size, and that one, as dark around as inside."""
+        shape = image.shape[1:]
+        larger = [max(n, window) for n, window in zip(shape, self.patch_size, strict=True)]
+        place = [(big - n) // 2 for big, n in zip(larger, shape, strict=True)]
+        content = (slice(None), *(slice(a, a + n) for a, n in zip(place, shape, strict=True)))
+        whole = image.amin((1, 2, 3), keepdim=True).expand(-1, *larger).clone()
+        whole[content] = image
+        return content, whole[None]
 
     def _slide(self, whole: Tensor, given: Tensor) -> Tensor:
         def window(patch: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 return self.logits(patch, given.expand(len(patch), -1)).float()
 
-        found = sliding_window_inference(
-            whole, self.patch_size, 4, window, self.overlap, mode="gaussian", padding_mode="constant", cval=0.0
-        )
+        found = sliding_window_inference(whole, self.patch_size, 4, window, self.overlap, mode="gaussian")
         if not isinstance(found, Tensor):
             raise TypeError("a network must return one tensor of logits")
         return found

@@ -37,15 +37,34 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device(wanted)
 
 
-def choose_precision(wanted: Literal["auto", "bf16", "fp32"], device: torch.device) -> tuple[Precision, str]:
+def choose_precision(
+    wanted: Literal["auto", "bf16", "fp32"], device: torch.device, networks: nn.Module
+) -> tuple[Precision, str]:
     """Return the number format, and why.
 
-    bf16 pays on a CUDA GPU that has it and on processors with AMX; elsewhere on a CPU it is slower than fp32.
+    bf16 pays on a CUDA GPU that has it and on processors with AMX; elsewhere on a CPU it is slower than fp32. On a CPU
+    torch 2.13 crashes, without a message, in the backward pass of a bf16 convolution of 1 x 3 x 3 voxels over large
+    planes; networks of volumes with thick sagittal slices have such kernels, and get fp32.
+
+    Raises:
+        RecipeError: The recipe asks for bf16 where it would crash.
     """
+    crashes = device.type == "cpu" and any(_thin_in_x(module) for module in networks.modules())
+    if wanted == "bf16" and crashes:
+        raise RecipeError(
+            "training.precision: bf16 on a CPU crashes with kernels of 1 x 3 x 3 voxels (thick slices along x); "
+            "set it to auto or fp32"
+        )
     if wanted != "auto":
         return wanted, "the recipe says so"
+    if crashes:
+        return "fp32", "bf16 on a CPU crashes with kernels of 1 x 3 x 3 voxels"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16", "the GPU has it") if fast else ("fp32", "the GPU has no bf16")
     amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
     return ("bf16", "the processor has AMX") if amx else ("fp32", "the processor has no AMX")
+
+
+def _thin_in_x(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv3d) and module.kernel_size[0] == 1 and max(module.kernel_size) > 1

@@ -1,0 +1,152 @@
+"""A wsseg recipe in nnU-Net's terms: its raw dataset, and its plan with the recipe's grid, patch and network."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsseg import assembly, nifti
+from wsseg.assembly import Prepared
+from wsseg.contracts import IGNORE, Case, FaultsError, Network, Reporter, Triple
+from wsseg.data.cases import Dataset
+from wsseg.data.loading import load_case
+from wsseg.networks._strides import derive_kernels
+from wsseg.schema import Recipe
+
+CONFIGURATION = "3d_fullres"
+PLANS = "nnUNetBudgetPlans"
+ARCHITECTURE = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A recipe's network as a plan of nnU-Net describes one; sizes by x, y, z, levels finest first."""
+
+    patch_size: Triple
+    spacing_mm: tuple[float, float, float]
+    batch_size: int
+    widths: tuple[int, ...]
+    strides: tuple[Triple, ...]
+    kernels: tuple[Triple, ...]
+    parameters: int
+
+
+def topology_of(recipe: Recipe, prepared: Prepared) -> Topology:
+    """Return the shape of the network whose prediction counts, and the parameters of all of the recipe's networks.
+
+    Raises:
+        FaultsError: nnU-Net cannot build it, because the patch is no multiple of the strides.
+    """
+    branches = assembly.make_branches(recipe, prepared.preprocessing, len(prepared.dataset.classes))
+    network = branches.networks[recipe.prediction.network]
+    if not isinstance(network, Network):
+        raise TypeError(f"{recipe.prediction.network} is no Network")
+    patch, spacing = recipe.data.patch_size, prepared.preprocessing.spacing_mm
+    multiple = np.prod(np.array(network.strides), axis=0)
+    if (np.array(patch) % multiple).any():
+        raise FaultsError(f"data.patch_size: {list(patch)} has to be a multiple of {multiple.tolist()} for nnU-Net")
+    kernels = derive_kernels(network.strides, patch, spacing)
+    size = sum(p.numel() for p in branches.parameters())
+    batch = recipe.training.batch_size
+    return Topology(patch, spacing, batch, tuple(network.encoder_features), network.strides, kernels, size)
+
+
+def edit_plan(plan: dict[str, Any], topology: Topology) -> dict[str, Any]:
+    """Return nnU-Net's plan with this topology: a residual block an encoder level, a convolution a decoder level.
+
+    What is not named here (normalisation, resampling, batch Dice, ...) stays what nnU-Net planned. Its axes are z, y,
+    x, then turned as the plan's `transpose_forward` says.
+    """
+    turn = plan["transpose_forward"]
+
+    def turned(sizes: Sequence[float]) -> list[Any]:
+        return [tuple(reversed(sizes))[axis] for axis in turn]
+
+    edited = copy.deepcopy(plan)
+    edited["plans_name"] = PLANS
+    configuration = edited["configurations"][CONFIGURATION]
+    configuration |= {
+        "data_identifier": f"{PLANS}_{CONFIGURATION}",
+        "patch_size": turned(topology.patch_size),
+        "spacing": turned(topology.spacing_mm),
+        "batch_size": topology.batch_size,
+    }
+    levels = len(topology.widths)
+    configuration["architecture"]["network_class_name"] = ARCHITECTURE
+    configuration["architecture"]["arch_kwargs"] |= {
+        "n_stages": levels,
+        "features_per_stage": list(topology.widths),
+        "kernel_sizes": [turned(kernel) for kernel in topology.kernels],
+        "strides": [turned(stride) for stride in topology.strides],
+        "n_blocks_per_stage": [1] * levels,
+        "n_conv_per_stage_decoder": [1] * (levels - 1),
+    }
+    edited["configurations"] = {CONFIGURATION: configuration}
+    return edited
+
+
+def write_raw(prepared: Prepared, folder: Path, report: Reporter) -> dict[str, Any]:
+    """Write nnU-Net's raw dataset: training cases with what they are learned from, and the held-out images apart.
+
+    Volumes are written in canonical orientation; an unannotated voxel gets the highest label, named `ignore`. Training
+    cases of which nothing was drawn are left out, as wsseg leaves them out.
+
+    Raises:
+        FaultsError: A case lacks a modality, which nnU-Net cannot do without.
+    """
+    dataset = prepared.dataset
+    training = [case for case in prepared.split.training if case.annotation is not None]
+    held_out = [replace(case, annotation=None) for case in prepared.split.held_out]
+    lacking = [c.name for c in (*training, *held_out) if not all(c.images.values())]
+    if lacking:
+        raise FaultsError(f"nnU-Net needs every modality of every case; lacking one: {', '.join(lacking)}")
+    unknown = 0
+    with report.progress("writing nnU-Net's raw dataset", len(training) + len(held_out)) as bar:
+        for case in training:
+            unknown += _write_case(case, dataset, folder, "Tr")
+            bar.advance(case.name)
+        for case in held_out:
+            _write_case(case, dataset, folder, "Ts")
+            bar.advance(case.name)
+    labels = {"background": 0} | {name: value for value, name in enumerate(dataset.classes) if value > 0}
+    if unknown:
+        labels["ignore"] = len(dataset.classes)
+    meta = {
+        "channel_names": {str(n): "CT" if m.kind == "ct" else m.channel for n, m in enumerate(dataset.modalities)},
+        "labels": labels,
+        "numTraining": len(training),
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIO",
+    }
+    (folder / "dataset.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    return {"training": len(training), "held_out": len(held_out), "unannotated_voxels": unknown}
+
+
+def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
+    """Write a case's images and, if it has one, its label; return how many voxels of it nobody annotated."""
+    loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
+    grid = nifti.grid_of(loaded.grid.shape, loaded.grid.affine)
+    for number, image in enumerate(loaded.images.values()):
+        if image is not None:
+            nifti.write(folder / f"images{part}" / f"{case.name}_{number:04d}.nii.gz", image, grid)
+    if loaded.label is None:
+        return 0
+    unknown = loaded.label == IGNORE
+    label = np.where(unknown, len(dataset.classes), loaded.label).astype(np.uint8)
+    nifti.write(folder / f"labels{part}" / f"{case.name}.nii.gz", label, grid)
+    return int(unknown.sum())
+
+
+def link_held_out(prepared: Prepared, folder: Path) -> None:
+    """Link the held-out cases' own image files into one folder, for `wsseg predict`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in prepared.split.held_out:
+        for path in case.images.values():
+            if path is not None and not (folder / path.name).is_symlink():
+                (folder / path.name).symlink_to(path.resolve())

@@ -1,0 +1,55 @@
+"""`wsseg train` with the seconds of every iteration: `python timed_train.py RECORD RUN_DIR RECIPE [KEY=VALUE ...]`.
+
+It is the same command (begun or gone on with), but its training bar also writes RECORD: a line an iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsseg import commands
+from wsseg.cli import Terminal
+from wsseg.contracts import FaultsError, Progress
+
+
+class TimedTerminal(Terminal):
+    """A terminal whose training bar keeps a record."""
+
+    def __init__(self, record: Path) -> None:
+        super().__init__()
+        self.record = record
+
+    @contextmanager
+    def progress(self, what: str, total: int, done: int = 0) -> Iterator[Progress]:  # type: ignore[override]
+        """Show a bar; that of the training writes its times down."""
+        with super().progress(what, total, done) as bar:
+            yield TimedBar(bar, self.record, done) if what == "training" else bar
+
+
+class TimedBar:
+    """A bar that writes a line at each advance: how many were done, and the seconds since the one before."""
+
+    def __init__(self, bar: Progress, record: Path, done: int) -> None:
+        self.bar, self.record, self.done, self.before = bar, record, done, time.monotonic()
+
+    def advance(self, note: str = "") -> None:
+        """Count one more."""
+        self.done += 1
+        now = time.monotonic()
+        with self.record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"done": self.done, "seconds": now - self.before}) + "\n")
+        self.before = now
+        self.bar.advance(note)
+
+
+if __name__ == "__main__":
+    record, run, recipe = (Path(argument) for argument in sys.argv[1:4])
+    try:
+        commands.train(recipe, sys.argv[4:], run, True, TimedTerminal(record))
+    except FaultsError as error:
+        sys.exit(f"error: {error}")
