@@ -239,7 +239,7 @@ def joined() -> Iterator[Runtime]:
 
 def _meet(launch: Launch) -> Runtime:
     """Register with the others, and begin to beat."""
-    host = socket.gethostname()
+    host, silence_s = socket.gethostname(), _silence_s()
     me = Peer(launch.rank, launch.world, host, os.getpid(), f"{host} {_namespace()}")
     try:
         keeps = launch.rank == 0 and not launch.meets_launcher
@@ -253,7 +253,6 @@ def _meet(launch: Launch) -> Runtime:
         for rank in range(launch.world):
             its_host, pid, place = json.loads(store.get(f"peer/{rank}"))
             peers.append(Peer(rank, launch.world, its_host, pid, place))
-        silence_s = float(os.environ.get("WSSEG_SILENCE_S", SILENCE_S))
         # A connection of its own: the main thread's may wait for long.
         own = TCPStore(
             launch.address, launch.port, is_master=False, timeout=timedelta(seconds=silence_s), wait_for_workers=False
@@ -268,6 +267,14 @@ def _meet(launch: Launch) -> Runtime:
     for_all.start()
     here = sum(peer.host == host for peer in peers)
     return Runtime(launch.rank, launch.world, launch.local_rank, here, launch.by_srun, store, for_all)
+
+
+def _silence_s() -> float:
+    said = os.environ.get("WSSEG_SILENCE_S", f"{SILENCE_S}")
+    try:
+        return max(3.0, float(said))  # a beat is a second
+    except ValueError:
+        raise RecipeError(f"environment: WSSEG_SILENCE_S={said!r}: expected seconds, e.g. 120") from None
 
 
 def _fail(launch: Launch, error: Exception) -> NoReturn:
