@@ -9,12 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"contracts", "declared", "files", "plugins", "nifti", "geometry", "schema"}
+GROUND = {"contracts", "declared", "faults", "files", "plugins", "nifti", "geometry", "runtime", "schema"}
 ROOMS = {"data", "annotation", "networks", "supervision", "training", "prediction", "evaluation", "tracking"}
 HALL = {"commands", "assembly", "experiment", "planning"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {
-    "contracts": set(),
+    "faults": set(),
+    "launch": {"faults"},
+    "heartbeat": set(),
+    "runtime": {"faults", "heartbeat", "launch"},
+    "contracts": {"faults", "runtime"},
     "nifti": {"contracts"},
     "geometry": {"contracts", "nifti"},
     "declared": {"contracts"},
@@ -85,6 +89,11 @@ def test_a_file_is_short_and_calls_nothing_unsafe(path: Path) -> None:
             assert name not in unsafe, f"{path}:{node.lineno} {name}"
             assert not any(k.arg == "shell" for k in node.keywords), f"{path}:{node.lineno} uses a shell"
     assert "torchvision" not in text
+
+
+def test_one_file_alone_talks_to_other_processes() -> None:
+    words = ("torch.distributed", "torch.nn.parallel")
+    assert {f.name for f in FILES if any(name.startswith(words) for name in imports(f))} == {"runtime.py"}
 
 
 def test_names_say_something() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from wsseg.data.transforms import Augmentation
 from wsseg.nifti import Array, read_grid
 from wsseg.prediction.predictor import Predictor
 from wsseg.recipe import load_yaml, recipe_from
+from wsseg.runtime import ALONE, Runtime
 from wsseg.schema import DataSection, Recipe
 from wsseg.training.branches import Branches, BranchPlan
 from wsseg.training.checkpoint import read_tensors
@@ -159,11 +159,12 @@ def make_augmentation(recipe: Recipe) -> Augmentation:
     return Augmentation(**recipe.data.augmentation)
 
 
-def make_batches(recipe: Recipe, prepared: Prepared, device: torch.device) -> Batches:
-    """Return the batches of a run."""
+def make_batches(recipe: Recipe, prepared: Prepared, device: torch.device, world: Runtime = ALONE) -> Batches:
+    """Return the batches of a run, or of this process's part in it."""
     sampling = Sampling(
         recipe.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
         recipe.data.oversample_foreground, recipe.data.unlabelled_share, recipe.seed, make_augmentation(recipe),
+        world.rank, world.world,
     )  # fmt: skip
     return Batches(prepared.training, prepared.preprocessing, sampling, device)
 
@@ -202,7 +203,7 @@ class Parts:
     batches: Batches
 
 
-def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
+def make_parts(recipe: Recipe, prepared: Prepared, world: Runtime = ALONE) -> Parts:
     """Build networks, terms and batches.
 
     Raises:
@@ -210,9 +211,9 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
     """
     classes, spacing = len(prepared.dataset.classes), prepared.preprocessing.spacing_mm
     # Sums follow the number of threads, so it is fixed here, whatever ran in this process before.
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(world.threads())
     faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
-    device = choose_device(recipe.training.device)
+    device = world.device(choose_device(recipe.training.device))
 
     def built(make: Callable[[], T]) -> T | None:
         try:
@@ -221,7 +222,7 @@ def make_parts(recipe: Recipe, prepared: Prepared) -> Parts:
             faults.extend(fault for fault in error.faults if fault not in faults)
             return None
 
-    batches = built(lambda: make_batches(recipe, prepared, device))
+    batches = built(lambda: make_batches(recipe, prepared, device, world))
     branches = built(lambda: make_branches(recipe, prepared.preprocessing, classes))
     supervision = None if branches is None else built(lambda: make_supervision(recipe, branches, classes, spacing))
     chosen = None if branches is None else built(lambda: choose_precision(recipe.training.precision, device, branches))

@@ -120,8 +120,7 @@ def train(
     with _mending():
         from wsseg import commands
 
-        run = commands.train(recipe, overrides or [], run_dir, resume, Terminal())
-        typer.echo(f"run: {run}")
+        commands.train(recipe, overrides or [], run_dir, resume, Terminal())
 
 
 @app.command()

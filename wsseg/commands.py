@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,59 @@ import torch
 from wsseg import assembly, geometry, nifti, planning
 from wsseg.annotation import simulate
 from wsseg.assembly import Parts, Prepared
-from wsseg.contracts import DataError, RecipeError, Reporter
+from wsseg.contracts import DataError, RecipeError, Reporter, Silent
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import load_case
 from wsseg.evaluation import scoring
-from wsseg.experiment import Experiment
+from wsseg.experiment import Experiment, accompany
 from wsseg.prediction.predictor import label_map
 from wsseg.recipe import read_data_section, read_recipe
 from wsseg.runs import RunFolder, flat
+from wsseg.runtime import Runtime, joined
 from wsseg.schema import Recipe
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
 
-def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> Path:
-    """Train a recipe, score its held-out cases with the final weights, and return the run's directory."""
-    typed = _read(path, overrides, report)
-    run = RunFolder.open(typed, run_dir, resume, report)
-    if run.finished:
-        report.say(f"{run.path} has finished before: nothing to do")
-        return run.path
-    prepared = assembly.prepare(typed, report)
-    _say_data(typed, prepared, report)
-    recipe = planning.plan(run.as_begun(typed), prepared, report)
-    parts = assembly.make_parts(recipe, prepared)
-    report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why})")
-    files = [run.keep_plan(_plan(typed, recipe, prepared)), *run.keep_recipe(recipe, path, overrides)]
-    tracker = _open_tracker(run, recipe, prepared, parts, report)
+def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> None:
+    """Train a recipe, alone or with other processes, and score its held-out cases with the final weights."""
+    with joined() as world:
+        report = report if world.rank == 0 else Silent()
+        with world.in_turn():
+            typed = _read(path, overrides, report)
+            run = RunFolder(Path(world.same("run", lambda: str(RunFolder.open(typed, run_dir, resume, report).path))))
+            prepared = None if run.finished else assembly.prepare(typed, report)
+            if prepared is not None:
+                _say_data(typed, prepared, report)
+                recipe = planning.plan(run.as_begun(typed), prepared, report)
+                parts = assembly.make_parts(recipe, prepared, world)
+                files = _keep(run, _plan(typed, recipe, prepared), recipe, path, overrides, world)
+        if prepared is None:
+            report.say(f"{run.path} has finished before: nothing to do")
+        else:
+            together = f", {world.world} processes together" if world.world > 1 else ""
+            report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why}){together}")
+            _conduct(recipe, prepared, parts, run, files, world, report)
+    report.say(f"run: {run.path}")
+
+
+def _conduct(
+    recipe: Recipe, prepared: Prepared, parts: Parts, run: RunFolder, files: Sequence[Path], world: Runtime,
+    report: Reporter,
+) -> None:  # fmt: skip
+    """Do what a run is for; the first process has a tracker."""
+    if world.rank > 0:
+        with world.watched():
+            accompany(recipe, parts, run, world)
+        return
+    tracker = _open_tracker(run, recipe, prepared, parts, world, report)
     status = "FAILED"
     try:
         for file in files:
             tracker.file(file)
-        Experiment(recipe, prepared, parts, run, tracker, report).conduct()
+        with world.watched():
+            Experiment(recipe, prepared, parts, run, tracker, report, world).conduct()
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -51,7 +71,6 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
     finally:
         tracker.close(status)
     report.say(tracker.where())
-    return run.path
 
 
 def predict(run: Path, images: Path, out: Path, probabilities: bool, mirror: bool, report: Reporter) -> None:
@@ -177,7 +196,19 @@ def _plan(typed: Recipe, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, parts: Parts, report: Reporter) -> Tracker:
+def _keep(
+    run: RunFolder, plan: Mapping[str, Any], recipe: Recipe, path: Path, overrides: Sequence[str], world: Runtime
+) -> list[Path]:
+    """Keep plan and recipe; a process that is not the first sees that it has the same data."""
+    if world.rank > 0:
+        run.check_plan(plan)
+        return []
+    return [run.keep_plan(plan), *run.keep_recipe(recipe, path, overrides)]
+
+
+def _open_tracker(
+    run: RunFolder, recipe: Recipe, prepared: Prepared, parts: Parts, world: Runtime, report: Reporter
+) -> Tracker:
     found = prepared.fingerprint
     counts = {f"voxels/annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
     counts |= {f"voxels/surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
@@ -192,6 +223,7 @@ def _open_tracker(run: RunFolder, recipe: Recipe, prepared: Prepared, parts: Par
             "git_commit": commit,
             "device": parts.device.type,
             "precision": parts.precision,
+            "processes": str(world.world),
             "dataset": prepared.dataset.name,
             "mlflow.source.git.commit": commit,
             "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "

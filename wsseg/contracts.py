@@ -6,8 +6,8 @@ Shape letters, here and everywhere: B batch, M modalities, C classes (background
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,27 +15,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from wsseg.faults import DataError as DataError
+from wsseg.faults import FaultsError as FaultsError
+from wsseg.faults import RecipeError as RecipeError
+from wsseg.runtime import total
+
 IGNORE = 255
 """The label of a voxel that nobody annotated (torch's and the field's ignore_index)."""
 
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
-
-
-class FaultsError(Exception):
-    """Something a person has to mend. Carries every fault that was found, one line each."""
-
-    def __init__(self, faults: str | Sequence[str]) -> None:
-        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
-        super().__init__("\n".join(self.faults))
-
-
-class RecipeError(FaultsError):
-    """A recipe says something that cannot be done."""
-
-
-class DataError(FaultsError):
-    """A dataset, an image or an annotation is not what it should be."""
 
 
 class Reporter(Protocol):
@@ -56,6 +45,24 @@ class Progress(Protocol):
 
     def advance(self, note: str = "") -> None:
         """Count one more, and show a short note beside the bar."""
+
+
+class Silent:
+    """A Reporter that says nothing: that of every process but the first."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show nothing."""
+
+    @contextmanager
+    def progress(self, what: str, total: int, done: int = 0) -> Iterator[Progress]:
+        """Show nothing while the context lasts."""
+        yield self
+
+    def advance(self, note: str = "") -> None:
+        """Count nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +249,10 @@ class Term(nn.Module, ABC):
     A subclass takes the setting first and its recipe arguments as keyword-only parameters. It may own parameters
     (optimised with the networks) and buffers (a memory); both are saved with the run. `step.outputs` holds only the
     networks named by `on`. The loss is a mean over valid slots, and a differentiable 0 where nothing can be said.
+
+    In a training over several processes a batch lies in parts on them. A sum over slots goes through `masked_mean` or
+    `runtime.total`, the same number of times in every process whatever it holds, and the loss is that of the whole
+    batch; a loss of the process's own slots is averaged over the processes.
     """
 
     minimum_networks = 1
@@ -260,9 +271,17 @@ class Term(nn.Module, ABC):
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of `values` where `mask` is true (or weighted by it); a differentiable 0 where it is empty.
 
+    It is the mean over the batches of all processes.
+
     Args:
         values: Any shape.
         mask: Broadcasts to `values`.
     """
     weight = mask.to(values.dtype).expand_as(values)
-    return (torch.where(weight > 0, values, 0) * weight).sum() / weight.sum().clamp(min=1e-6)
+    sums = total(torch.stack([(torch.where(weight > 0, values, 0) * weight).sum(), weight.sum()]))
+    return sums[0] / sums[1].clamp(min=1e-6)
+
+
+def anywhere(masks: Sequence[Tensor]) -> Tensor:
+    """Return for each mask whether it is true anywhere, in the batch of any process, (masks,) bool."""
+    return total(torch.stack([mask.any() for mask in masks]).float()) > 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wsseg import assembly, nifti
 from wsseg.assembly import Parts, Prepared
-from wsseg.contracts import IGNORE, Reporter
+from wsseg.contracts import IGNORE, Reporter, Silent
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.store import Stored
 from wsseg.evaluation import scoring
@@ -15,6 +15,7 @@ from wsseg.evaluation.overlay import draw_overlay
 from wsseg.nifti import Array
 from wsseg.prediction.predictor import Predictor, label_map
 from wsseg.runs import RunFolder
+from wsseg.runtime import ALONE, Runtime
 from wsseg.schema import Recipe
 from wsseg.tracking.tracker import Tracker
 from wsseg.training.checkpoint import Checkpoints, write_tensors
@@ -24,9 +25,37 @@ PICTURES = 6
 """So many held-out cases of a run are drawn."""
 
 
+def accompany(recipe: Recipe, parts: Parts, run: RunFolder, world: Runtime) -> None:
+    """Train with the first process, which logs, validates, saves and scores for all."""
+    watchers = Watchers(lambda values, step: None, dict, Checkpoints(run.path / "checkpoints"), {})
+    train(recipe, parts, watchers, world, Silent())
+
+
+def train(recipe: Recipe, parts: Parts, watchers: Watchers, world: Runtime, report: Reporter) -> None:
+    """Train to the end, from the newest checkpoint of the run if there is one."""
+    trainer = Trainer(
+        parts.branches, parts.supervision, recipe.training, parts.batches.at, watchers, parts.device, parts.precision,
+        recipe.seed, world,
+    )  # fmt: skip
+    faults: list[str] = []
+    snapshot = watchers.checkpoints.newest(faults) if world.rank == 0 else None
+    chosen = world.same("checkpoint", lambda: snapshot.name if snapshot else "")
+    if world.rank > 0 and chosen:
+        snapshot = watchers.checkpoints.read(chosen)
+    for fault in faults:
+        report.say(f"skipped a checkpoint: {fault}")
+    start = trainer.restore(snapshot) if snapshot else 0
+    if start:
+        report.say(f"going on from iteration {start}")
+    with report.progress("training", recipe.training.iterations, start) as bar:
+        trainer.fit(bar, start)
+    if trainer.skipped:
+        report.say(f"{trainer.skipped} iterations were skipped: their loss or gradient was not finite")
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """One run: a recipe, its data, where it is kept, where it is told."""
+    """One run: a recipe, its data, where it is kept, where it is told. That of the first process of several."""
 
     recipe: Recipe
     prepared: Prepared
@@ -34,38 +63,23 @@ class Experiment:
     run: RunFolder
     tracker: Tracker
     report: Reporter
+    world: Runtime = ALONE
 
     def conduct(self) -> None:
         """Train (or go on training), keep the final weights, and score the held-out cases with them."""
         recipe, prepared, parts = self.recipe, self.prepared, self.parts
         device, precision, branches = parts.device, parts.precision, parts.branches
         predictor = assembly.make_predictor(recipe, branches, device, precision, mirror=False)
-        notes = {"recipe": recipe.fingerprint(), "precision": precision}
+        notes = {"recipe": recipe.fingerprint(), "precision": precision, "world": self.world.world}
         watchers = Watchers(
             self.tracker.metrics, lambda: self._watch(predictor), Checkpoints(self.run.path / "checkpoints"), notes
         )
-        trainer = Trainer(
-            branches, parts.supervision, recipe.training, parts.batches.at, watchers, device, precision, recipe.seed
-        )  # fmt: skip
         self._open(prepared.training, "training")
-        self._train(trainer)
+        train(recipe, parts, watchers, self.world, self.report)
         kept = assembly.model_notes(recipe, prepared) | {"precision": precision}
         write_tensors(self.run.path / "weights", branches.state_dict(), kept)
         branches.eval()
         self._score(assembly.make_predictor(recipe, branches, device, precision, recipe.prediction.mirror))
-
-    def _train(self, trainer: Trainer) -> None:
-        faults: list[str] = []
-        snapshot = trainer.watchers.checkpoints.newest(faults)
-        for fault in faults:
-            self.report.say(f"skipped a checkpoint: {fault}")
-        start = trainer.restore(snapshot) if snapshot else 0
-        if start:
-            self.report.say(f"going on from iteration {start}")
-        with self.report.progress("training", self.recipe.training.iterations, start) as bar:
-            trainer.fit(bar, start)
-        if trainer.skipped:
-            self.report.say(f"{trainer.skipped} iterations were skipped: their loss or gradient was not finite")
 
     def _open(self, stored: tuple[Stored, ...], reason: str) -> None:
         self.run.opened({s.case.name: s.case.patient for s in stored}, reason)

@@ -75,7 +75,12 @@ class RunFolder:
         return found
 
     def keep_plan(self, plan: Mapping[str, Any]) -> Path:
-        """Keep what was decided from the data; a run that goes on has to meet the same data again.
+        """Keep what was decided from the data, checked as by `check_plan`."""
+        self.check_plan(plan)
+        return self.write("plan.json", plan)
+
+    def check_plan(self, plan: Mapping[str, Any]) -> None:
+        """See that a run that goes on meets the same data again, and that all its processes do.
 
         Raises:
             RecipeError: Cases, their content, the split or the normalisation are not those that the run began with.
@@ -86,7 +91,6 @@ class RunFolder:
             if changed:
                 what = ", ".join(changed)
                 raise RecipeError(f"{self.path}: the data are not those it was begun with ({what}); begin a new run")
-        return self.write("plan.json", plan)
 
     def keep_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
         """Keep the recipe: the file as it was, the overrides below it as a comment, and all of it resolved."""

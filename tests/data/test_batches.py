@@ -82,6 +82,19 @@ def test_unlabelled_cases_fill_their_share_of_the_slots(batches, make_dataset) -
     assert all(name not in ("case_001", "case_004") for n in range(20) for name in batches(root).at(n).cases)
 
 
+def test_two_processes_see_what_one_with_the_doubled_batch_sees(batches, make_dataset) -> None:
+    root = make_dataset()
+    for n in (1, 2, 4):
+        (root / f"scribblesTr/case_{n:03d}.nii.gz").unlink()
+    whole = batches(root, batch_size=4, unlabelled_share=0.4)
+    parts = [batches(root, batch_size=2, unlabelled_share=0.4, rank=rank, world=2) for rank in (0, 1)]
+    for iteration in range(4):
+        expected, found = whole.at(iteration), [part.at(iteration) for part in parts]
+        assert expected.cases == found[0].cases + found[1].cases
+        for name in ("image", "label", "given"):
+            assert same(getattr(expected, name), torch.cat([getattr(batch, name) for batch in found]))
+
+
 def test_unlabelled_slots_without_such_cases_are_a_fault(batches) -> None:
     with pytest.raises(DataError, match=r"unlabelled_share: is 0\.5, but every case is annotated; set it to 0"):
         batches(unlabelled_share=0.5)

@@ -186,7 +186,7 @@ def test_an_iteration_that_is_not_finite_changes_no_weight_and_many_end_the_run(
     trainer = made.trainer
     networks = dict(trainer.branches.networks.items())
     plan = TermPlan("broken", Broken, lambda progress: 1.0, ("cross",), {})
-    trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
+    trainer.whole.supervision = trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
     trainer.step(0)
     trainer.step(1)
     before = weights(trainer)

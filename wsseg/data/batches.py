@@ -1,4 +1,7 @@
-"""Stored cases -> the batch of an iteration. What a slot holds is a pure function of (seed, iteration, slot)."""
+"""Stored cases -> the batch of an iteration. What a slot holds is a pure function of (seed, iteration, slot).
+
+Slots are counted over all processes that train together: two with a batch of 2 see what one with a batch of 4 sees.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,13 @@ class Sampling:
     unlabelled_share: float
     seed: int
     augmentation: Augmentation
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def slots(self) -> range:
+        """The slots of this process."""
+        return range(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
 
 
 class Batches:
@@ -62,10 +72,10 @@ class Batches:
 
     def at(self, iteration: int) -> Batch:
         """Return the batch of an iteration, augmented, on the device."""
-        sampling, slots = self.sampling, range(self.sampling.batch_size)
+        sampling, slots = self.sampling, self.sampling.slots
         randoms = [np.random.default_rng([sampling.seed, iteration, slot]) for slot in slots]
-        chosen = [self._choose(iteration, slot, randoms[slot]) for slot in slots]
-        patches = [self._patch(*chosen[slot], randoms[slot]) for slot in slots]
+        chosen = [self._choose(iteration, slot, random) for slot, random in zip(slots, randoms, strict=True)]
+        patches = [self._patch(*where, random) for where, random in zip(chosen, randoms, strict=True)]
         present = torch.tensor([s.meta.present for s, _ in chosen], device=self.device)
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
@@ -78,11 +88,11 @@ class Batches:
 
     def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[Stored, Array]:
         """Choose a slot's case and the voxel at its patch's centre."""
-        sampling = self.sampling
+        sampling, slots = self.sampling, self.sampling.batch_size * self.sampling.world
         # A share of the slots, not of the draws: 0.25 of 2 slots is one slot in every second iteration.
-        shift = np.random.default_rng([sampling.seed, iteration, sampling.batch_size]).random()
-        unlabelled = int(sampling.unlabelled_share * sampling.batch_size + shift)
-        if slot >= sampling.batch_size - unlabelled:
+        shift = np.random.default_rng([sampling.seed, iteration, slots]).random()
+        unlabelled = int(sampling.unlabelled_share * slots + shift)
+        if slot >= slots - unlabelled:
             stored = self.unlabelled[random.integers(len(self.unlabelled))]
             return stored, random.integers(0, stored.meta.shape)
         stored = self.labelled[random.integers(len(self.labelled))]

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from wsseg.contracts import Batch, Output, RecipeError, Spacing, Step, Term, TermSetting, Triple
+from wsseg.runtime import total
 
 Offset = tuple[Triple, float]
 """A step in voxels to a neighbour, and its spatial weight."""
@@ -84,16 +85,15 @@ class GatedCrf(Term):
     def _energy(self, output: Output, batch: Batch, offsets: list[Offset]) -> Tensor:
         """Return one network's energy per voxel, not yet divided by S."""
         p = output.logits[output.valid].float().softmax(1)
-        if p.shape[0] == 0:
-            return p.sum()
         read = list(output.modalities)
         guide = batch.image[output.valid][:, read].float()
         guide = guide * batch.present[output.valid][:, read, None, None, None]
-        if self.stride > 1:
+        if self.stride > 1 and len(p):
             p, guide = (F.avg_pool3d(x, self.stride, ceil_mode=True) for x in (p, guide))
         guide = guide / (math.sqrt(2) * self.sigma_intensity)
-        energy: Tensor = PottsEnergy.apply(p, guide, offsets)  # type: ignore[no-untyped-call]
-        return energy * p.shape[1] / p.numel()
+        energy: Tensor = PottsEnergy.apply(p, guide, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
+        sums = total(torch.stack([energy, energy.new_tensor(p.numel() // p.shape[1])]))
+        return sums[0] / sums[1].clamp(min=1)
 
 
 class PottsEnergy(torch.autograd.Function):

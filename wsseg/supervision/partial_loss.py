@@ -6,7 +6,8 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Step, Term, TermSetting, masked_mean
+from wsseg.contracts import IGNORE, Step, Term, TermSetting, anywhere, masked_mean
+from wsseg.runtime import total
 from wsseg.supervision._scales import supervise
 
 
@@ -61,7 +62,9 @@ class PartialLoss(Term):
         over = (0, 2, 3, 4) if self.batch_dice else (2, 3, 4)
         overlap = (p * truth).sum(over)
         size = p.sum(over) + truth.sum(over)
+        if self.batch_dice:
+            overlap, size = total(torch.stack([overlap, size]))
         dice = (2 * overlap + self.smooth) / (size + self.smooth).clamp(min=1e-8)
         # With smooth 0 and nothing annotated Dice would be 0/0 -> 0 and the loss 1: such slots are left out.
-        counted = annotated.any() if self.batch_dice else annotated.flatten(1).any(1)[:, None]
+        counted = anywhere([annotated]) if self.batch_dice else annotated.flatten(1).any(1)[:, None]
         return self.ce * ce + self.dice * masked_mean(1 - dice, counted)

@@ -25,7 +25,9 @@ class PrototypeContrast(Term):
     each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
     no anchor is its own prototype; it is part of the state that is saved and does not change in evaluation. A class
     whose memory is empty is left out; with fewer than two others the loss is 0. Summed over the networks: a network
-    learns from it as much in company as alone.
+    learns from it as much in company as alone. In a training over several processes each draws anchors from its own
+    slots, the losses are averaged, and all share the memory of the first process, which its slots alone fill: nearly
+    what one process with the whole batch would do, and not the same.
 
     Args:
         setting: Given by the engine.

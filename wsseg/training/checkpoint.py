@@ -46,6 +46,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class Snapshot:
     """A moment of a training: how many iterations were done, and every tensor that the next one needs."""
 
+    name: str
     iteration: int
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
@@ -70,12 +71,15 @@ class Checkpoints:
         """Return the newest checkpoint that is whole; what is wrong with newer ones is appended to `faults`."""
         for path in self._paths():
             try:
-                tensors, notes = read_tensors(path)
+                return self.read(path.name)
             except DataError as error:
                 faults += error.faults
-                continue
-            return Snapshot(int(notes["iteration"]), tensors, notes)
         return None
+
+    def read(self, name: str) -> Snapshot:
+        """Return a checkpoint. Raises DataError where it is not whole."""
+        tensors, notes = read_tensors(self.folder / name)
+        return Snapshot(name, int(notes["iteration"]), tensors, notes)
 
     def _paths(self) -> list[Path]:
         return sorted((p.with_suffix("") for p in self.folder.glob("iteration_*.json")), reverse=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wsseg.contracts import Batch, FaultsError, Progress, RecipeError, Step
+from wsseg.runtime import ALONE, Runtime, total
 from wsseg.schema import TrainingSection
 from wsseg.training.averaging import WeightAverage
 from wsseg.training.branches import Branches, seeded
@@ -44,11 +45,25 @@ class DivergedError(FaultsError):
     """The loss stayed NaN or infinite; the message names the terms."""
 
 
+class Whole(nn.Module):
+    """All that is trained, as one module: from a batch to its losses, so that one wrapper can share it."""
+
+    def __init__(self, branches: Branches, supervision: HybridSupervision, iterations: int) -> None:
+        super().__init__()
+        self.branches, self.supervision, self.iterations = branches, supervision, iterations
+
+    def forward(self, batch: Batch, iteration: int) -> Losses:
+        """Run all networks and terms."""
+        losses: Losses = self.supervision(Step(batch, self.branches(batch), iteration, self.iterations))
+        return losses
+
+
 class Trainer:
     """Trains the branches of a recipe with its supervision.
 
     All randomness of an iteration follows from (seed, iteration): nothing but weights, buffers and the optimiser's
-    state has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU.
+    state has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU. Of several
+    processes that train together each has its part of the batch; the first logs, validates and saves.
     """
 
     def __init__(
@@ -61,10 +76,12 @@ class Trainer:
         device: torch.device,
         precision: Precision,
         seed: int,
+        world: Runtime = ALONE,
     ) -> None:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
         self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
-        self.device, self.precision, self.seed = device, precision, seed
+        self.device, self.precision, self.seed, self.world = device, precision, seed, world
+        self.whole = world.share(Whole(self.branches, self.supervision, settings.iterations), device)
         # oneDNN promises the same sums in every process only when it is asked to.
         torch.backends.mkldnn.deterministic = True  # type: ignore[assignment]
         named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
@@ -83,6 +100,8 @@ class Trainer:
         for iteration in range(start, end):
             losses = self.step(iteration)
             done = iteration + 1
+            if self.world.rank > 0:
+                continue
             if done % settings.log_every == 0 or done == end:
                 self.watchers.log(self._numbers(losses, iteration), done)
                 bar.advance(f"loss {losses.total.item():.3f}")
@@ -105,11 +124,11 @@ class Trainer:
         batch = self.batch_at(iteration)
         with seeded(self.seed, "iteration", iteration):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                outputs = self.branches(batch)
-                losses: Losses = self.supervision(Step(batch, outputs, iteration, self.settings.iterations))
+                losses: Losses = self.whole(batch, iteration)
             self.optimizer.zero_grad(set_to_none=True)
             if losses.total.requires_grad:  # it does not where every weight is still 0
                 losses.total.backward()  # type: ignore[no-untyped-call]
+        losses = self._of_all(losses)
         norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip_norm) for part in self._parts()]
         if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
             self.optimizer.step()
@@ -139,11 +158,18 @@ class Trainer:
         """Put a snapshot back and return the iteration to go on with.
 
         Raises:
-            RecipeError: The snapshot was made in another number format.
+            RecipeError: The snapshot was made in another number format, or by another number of processes.
         """
         before = snapshot.notes.get("precision", self.precision)
         if before != self.precision:
             raise RecipeError(f"training.precision: was {before} before, is {self.precision} here; set it to {before}")
+
+        together = snapshot.notes.get("world", 1)
+        if together != self.world.world:
+            raise RecipeError(
+                f"the run was begun by {together} processes together, here are {self.world.world}, so its batches "
+                f"would be others: resume it with {together}, or begin a new run"
+            )
 
         def below(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): t for n, t in snapshot.tensors.items() if n.startswith(prefix)}
@@ -159,6 +185,13 @@ class Trainer:
         """Gradients are clipped network by network and term by term, so that one does not slow another."""
         parts = [*self.branches.networks.values(), *self.supervision.terms.values()]
         return [part for part in parts if any(True for _ in part.parameters())]
+
+    def _of_all(self, losses: Losses) -> Losses:
+        """Return the losses as means over the processes: all log, and skip, the same."""
+        if self.world.world == 1:
+            return losses
+        means = total(torch.stack([losses.total.detach(), *losses.parts.values()])) / self.world.world
+        return replace(losses, total=means[0], parts=dict(zip(losses.parts, means[1:], strict=True)))
 
     def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:
         numbers = {f"loss/{name}": float(value) for name, value in losses.parts.items()}

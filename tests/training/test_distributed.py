@@ -1,0 +1,216 @@
+"""Two real processes, on the CPU by gloo: they train as one would, and end together."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from wsseg.cli import app
+from wsseg.training.checkpoint import read_tensors
+
+pytestmark = pytest.mark.timeout(2000)  # two processes beside others on few cores may be slow
+WAIT_S = 900
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "wsseg"]
+SMALL = [
+    "supervision.prototype_contrast.weight=0", "training.precision=fp32", "training.device=cpu",
+    "training.log_every=1", "training.validate_every=4", "training.checkpoint_every=4",
+]  # fmt: skip
+
+TERMS = """
+import json, sys
+import torch
+from wsseg import plugins
+from wsseg.contracts import IGNORE, Batch, Output, Step, Term, TermSetting
+from wsseg.runtime import joined, total
+
+g = torch.Generator().manual_seed(0)
+SLOTS, CLASSES, SHAPE = 4, 3, (6, 5, 7)
+READS, WIDTHS = {"ct": (0,), "mr": (1,), "cross": (0, 1)}, {"ct": 4, "mr": 4, "cross": 6}
+VALID = {"ct": [1, 1, 1, 1], "mr": [0, 0, 1, 1], "cross": [1, 0, 1, 1]}  # the first process sees nothing of mr
+leaf = lambda *size: torch.randn(*size, generator=g).requires_grad_()
+leaves = {
+    name: (leaf(SLOTS, CLASSES, *SHAPE), leaf(SLOTS, CLASSES, 3, 3, 4), leaf(SLOTS, WIDTHS[name], *SHAPE))
+    for name in READS
+}
+flat = [tensor for tensors in leaves.values() for tensor in tensors]
+label = torch.randint(0, CLASSES, (SLOTS, *SHAPE), generator=g)
+label[torch.rand(label.shape, generator=g) > torch.tensor([0.05, 0.9, 0, 0])[:, None, None, None]] = IGNORE
+image = torch.randn(SLOTS, 2, *SHAPE, generator=g)
+
+def step(part):
+    outputs = {
+        name: Output(z[part], torch.tensor(VALID[name])[part].bool(), READS[name], {}, (f[part],), (d[part],))
+        for name, (z, d, f) in leaves.items()
+    }
+    here = torch.ones(SLOTS, 2, dtype=torch.bool)[part]
+    spacing = torch.tensor([[3.0, 3.0, 4.0]] * SLOTS)[part]
+    return Step(Batch(image[part], here, here, label[part], spacing, ("made",) * len(here)), outputs, 10, 100)
+
+def measure(term, part):
+    torch.manual_seed(1)
+    loss = term(step(part))
+    grads = torch.autograd.grad(loss, flat, allow_unused=True)
+    return loss.detach(), [torch.zeros_like(t) if d is None else d for t, d in zip(flat, grads)]
+
+setting = TermSetting("term", CLASSES, {n: (w,) for n, w in WIDTHS.items()}, READS, (3.0, 3.0, 4.0))
+chosen = [(name, {}) for name in plugins.names("supervision") if name not in sys.argv[1:]]
+chosen += [
+    ("partial_loss", {"batch_dice": False}), ("gated_crf", {"stride": 2}), ("gated_crf", {"offsets_share": 0.5}),
+    ("entropy", {"region": "confident", "threshold": 0.7}), ("modal_consistency", {"form": "feature"}),
+    ("modal_consistency", {"form": "mutual", "region": "confident", "threshold": 0.6}),
+    ("modal_consistency", {"form": "mse", "region": "unannotated"}),
+]
+terms = {f"{name} {said}": plugins.find("supervision", name, Term)(setting, **said) for name, said in chosen}
+for term in terms.values():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        for p in term.parameters():
+            torch.nn.init.normal_(p)
+whole = {name: measure(term, slice(0, SLOTS)) for name, term in terms.items()}
+found = {}
+with joined() as world:
+    world.share(torch.nn.Linear(1, 1), torch.device("cpu"))
+    for name, term in terms.items():
+        loss, grads = measure(term, slice(2 * world.rank, 2 * world.rank + 2))
+        mean = [total(grad) / world.world for grad in grads]  # what DDP does with the gradients
+        size = max(float(grad.abs().max()) for grad in whole[name][1])
+        off = max(float((a - b).abs().max()) for a, b in zip(mean, whole[name][1])) / max(size, 1e-9)
+        found[name] = [float(loss), float(whole[name][0]), off, size]
+if world.rank == 0:
+    print(json.dumps(found))
+"""
+
+LOOP = """
+import sys, torch
+from wsseg.runtime import joined, total
+with joined() as world:
+    world.share(torch.nn.Linear(1, 1), torch.device("cpu"))
+    print("begun", flush=True)
+    while True:
+        total(torch.ones(1))
+"""
+
+
+def start(words: list[str], rank: int, port: int, **environment: str) -> subprocess.Popen[str]:
+    """Start one of two processes as a user's own script would, without torchrun."""
+    place = {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    full = {**os.environ, "OMP_NUM_THREADS": "1", **place, "MASTER_PORT": f"{port}", **environment}
+    return subprocess.Popen(words, env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def two() -> Iterator:
+    """Return a maker of two processes; they are killed at the end, whatever has become of them."""
+    made: list[subprocess.Popen[str]] = []
+
+    def make(*words: str, **environment: str) -> list[subprocess.Popen[str]]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        made.extend(start([sys.executable, *words], rank, port, **environment) for rank in (0, 1))
+        return made
+
+    yield make
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def losses(run: Path) -> dict[int, dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "record.jsonl").read_text().splitlines()]
+    return {
+        line["step"]: {k: float(v) for k, v in line["metrics"].items() if k.startswith("loss/")}
+        for line in lines
+        if "loss/total" in line.get("metrics", {})
+    }
+
+
+def test_every_exact_term_has_the_loss_and_the_gradient_of_the_whole_batch(two) -> None:
+    """Also where one process has no annotated voxel and the other no slot that a network can see."""
+    first, second = two("-c", TERMS, "prototype_contrast")
+    out, err = first.communicate(timeout=WAIT_S)
+    assert first.returncode == 0 and second.wait(WAIT_S) == 0, err
+    found = json.loads(out)
+    assert len(found) > 10
+    for name, (together, alone, gradient_off, size) in found.items():
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-6), name
+        assert gradient_off < 1e-4, name
+        assert size > 0, f"{name}: nothing was compared"
+
+
+def test_two_processes_train_as_one_with_the_doubled_batch(make_dataset, make_recipe, tmp_path: Path) -> None:
+    recipe, words = make_recipe(make_dataset()), [*SMALL, "training.iterations=12"]
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    CliRunner().invoke(app, ["train", str(recipe), *words, "training.batch_size=2", "--run-dir", str(alone)])
+    done = subprocess.run(
+        [*TORCHRUN, "train", recipe, *words, "training.batch_size=1", "--run-dir", both],
+        capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"run: {both}") == 1 and "2 processes together" in done.stdout
+    assert done.stdout.count("held-out cases of fold 0") == 1, "one process speaks"
+    one, two = losses(alone), losses(both)
+    assert list(one) == list(two) == list(range(1, 13))
+    for step, numbers in one.items():
+        assert two[step] == pytest.approx(numbers, abs=1e-4), step
+    (a, _), (b, _) = read_tensors(alone / "weights"), read_tensors(both / "weights")
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(b[name], a[name], atol=1e-4, rtol=1e-3)
+    kept = sorted((both / "checkpoints").glob("*.json"))
+    assert [json.loads(path.read_text())["world"] for path in kept] == [2, 2]
+
+
+def test_a_killed_process_ends_a_training_with_its_number(two, make_dataset, make_recipe, tmp_path: Path) -> None:
+    recipe, run = make_recipe(make_dataset()), tmp_path / "run"
+    train = ["train", str(recipe), *SMALL, "training.iterations=100000", "--run-dir", str(run)]
+    first, second = two("-m", "wsseg", *train)
+    until = time.monotonic() + WAIT_S
+    while not list(run.glob("checkpoints/*.json")) and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)
+    second.kill()
+    out, err = first.communicate(timeout=100)
+    assert first.returncode not in (0, None)
+    gone = [line for line in err.splitlines() if "is gone" in line]
+    host = socket.gethostname()
+    expected = f"error: rank 1 of 2 (host {host}, pid {second.pid}) is gone; resume with the same command and --resume"
+    assert gone == [expected], out + err
+    again = CliRunner().invoke(app, [*train, "--resume"])
+    assert again.exit_code == 2 and "was begun by 2 processes together, here are 1" in again.stderr
+
+
+def test_a_process_that_hangs_ends_the_other_with_its_number(two) -> None:
+    first, second = two("-c", LOOP, WSSEG_SILENCE_S="8")
+    assert first.stdout is not None and first.stdout.readline() == "begun\n"
+    second.send_signal(signal.SIGSTOP)
+    _, err = first.communicate(timeout=100)
+    assert first.returncode == 2
+    assert re.fullmatch(rf"error: rank 1 of 2 \(host .+, pid {second.pid}\) is gone; .*--resume\n", err), err
+
+
+def test_the_process_that_keeps_the_meeting_place_may_go_too(two) -> None:
+    first, second = two("-c", LOOP)
+    assert second.stdout is not None and second.stdout.readline() == "begun\n"
+    first.kill()
+    _, err = second.communicate(timeout=100)
+    assert second.returncode == 2
+    assert [line for line in err.splitlines() if "rank 0 of 2" in line and "is gone" in line], err
+
+
+def test_faults_are_said_once_and_end_both(two, make_dataset, make_recipe, tmp_path: Path) -> None:
+    words = ["networks.ct.features=6", "data.unlabelled_share=0.5", "--run-dir", str(tmp_path / "run")]
+    first, second = two("-m", "wsseg", "train", str(make_recipe(make_dataset())), *words)
+    _, err = first.communicate(timeout=WAIT_S)
+    assert first.returncode == 2 and len(err.splitlines()) == 2 and "Traceback" not in err
+    assert err.count("networks.cross: ") == 1 and err.count("data.unlabelled_share: ") == 1
+    assert second.communicate(timeout=WAIT_S) == ("", "") and second.returncode == 2
