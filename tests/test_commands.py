@@ -101,7 +101,7 @@ def test_predict_writes_on_the_inputs_own_grid_however_it_lies_on_disk(make_data
 
 def test_weights_that_were_kept_predict_as_the_run_did(make_dataset, make_recipe, tmp_path: Path) -> None:
     root, run = make_dataset(), tmp_path / "run"
-    wsseg("train", make_recipe(root), "training.precision=fp32", "--run-dir", run)
+    wsseg("train", make_recipe(root), "training.precision=fp32", "prediction.mirror=true", "--run-dir", run)
     held_out = sorted(json.loads((run / "plan.json").read_text())["held_out"])
     images = tmp_path / "images"
     images.mkdir()
@@ -109,10 +109,14 @@ def test_weights_that_were_kept_predict_as_the_run_did(make_dataset, make_recipe
         for path in (root / "imagesTr").glob(f"{name}_*"):
             shutil.copy(path, images)
     wsseg("predict", run, images, tmp_path / "again")
+    wsseg("predict", run, images, tmp_path / "plain", "--no-mirror")
+    changed = 0
     for name in held_out:
-        files = (run / "predictions" / f"{name}.nii.gz", tmp_path / "again" / f"{name}.nii.gz")
-        one, two = (np.asarray(nib.load(file).dataobj) for file in files)
-        np.testing.assert_array_equal(one, two)
+        folders = (run / "predictions", tmp_path / "again", tmp_path / "plain")
+        first, again, plain = (np.asarray(nib.load(folder / f"{name}.nii.gz").dataobj) for folder in folders)
+        np.testing.assert_array_equal(first, again)
+        changed += int((first != plain).sum())
+    assert changed, "the recipe's mirrored looks can be left out"
 
 
 def test_training_resumes_and_a_finished_run_is_left_alone(make_dataset, make_recipe, tmp_path: Path) -> None:

@@ -265,8 +265,8 @@ def model_notes(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def load_model(run: Path, mirror: bool = False) -> Model:
-    """Rebuild a finished run's networks from its weights. Raises DataError."""
+def load_model(run: Path, mirror: bool | None = None) -> Model:
+    """Rebuild a finished run's networks from its weights; `mirror` may overrule the recipe. Raises DataError."""
     if not (run / "weights.json").is_file():
         raise DataError(f"{run}: holds no weights.json; is it a run, and has it finished? (wsseg train ... --resume)")
     tensors, notes = read_tensors(run / "weights")
@@ -278,5 +278,6 @@ def load_model(run: Path, mirror: bool = False) -> Model:
     branches.load_state_dict(tensors)
     branches.to(device).eval()
     modalities = tuple(Modality(*m) for m in notes["modalities"])
-    predictor = make_predictor(recipe, branches, device, notes["precision"], mirror or recipe.prediction.mirror)
+    mirror = recipe.prediction.mirror if mirror is None else mirror
+    predictor = make_predictor(recipe, branches, device, notes["precision"], mirror)
     return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor)

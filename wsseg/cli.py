@@ -129,7 +129,7 @@ def predict(
     images: Annotated[Path, typer.Argument(help="A folder of CASE_0000.nii.gz, ..., numbered as in training.")],
     out: Annotated[Path, typer.Argument(help="Where label maps go, one a case, on the input's own grid.")],
     probabilities: Annotated[bool, typer.Option(help="Also write a probability map a class.")] = False,
-    mirror: Annotated[bool, typer.Option(help="Average over mirrored looks: better, eight times slower.")] = False,
+    mirror: Annotated[bool | None, typer.Option(help="Average over mirrored looks; default: the recipe's.")] = None,
 ) -> None:
     """Segment new cases with a finished run."""
     with _mending():

@@ -73,7 +73,7 @@ def _conduct(
     report.say(tracker.where())
 
 
-def predict(run: Path, images: Path, out: Path, probabilities: bool, mirror: bool, report: Reporter) -> None:
+def predict(run: Path, images: Path, out: Path, probabilities: bool, mirror: bool | None, report: Reporter) -> None:
     """Write a label map for every case of a folder, on its own grid; with `probabilities` also one map a class."""
     model = assembly.load_model(run, mirror)
     cases = image_cases(images, model.modalities, model.ending)

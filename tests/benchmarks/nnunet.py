@@ -121,7 +121,7 @@ class Comparison:
         precision = json.loads((run / "weights.json").read_text(encoding="utf-8"))["precision"]
         link_held_out(self.prepared, held_out)
         rows = []
-        for look, words in (("plain", []), ("mirrored", ["--mirror"])):
+        for look, words in (("plain", ["--no-mirror"]), ("mirrored", ["--mirror"])):
             out = self.out / "wsseg" / f"predictions_{look}"
             command = [*_wsseg("predict"), run, held_out, out, *words]
             predicted = self._predict(f"wsseg_predict_{look}", command, out)
