@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wsseg.contracts import IGNORE
 from wsseg.geometry import (
     count_annotated,
+    darkest,
     resample_channels,
     resample_image,
     resample_label,
@@ -277,3 +278,14 @@ def test_other_precisions_become_single():
 
 def test_ties_go_to_the_lower_class():
     assert (resample_probabilities_to_label(np.full((3, 2, 2, 2), 1 / 3), (5, 5, 5)) == 0).all()
+
+
+def test_outside_is_as_dark_as_the_darkest_voxel_but_not_as_a_broken_one() -> None:
+    image = np.random.default_rng(0).normal(100, 15, (2, 20, 20, 20)).astype(np.float32)
+    lowest = image.min((1, 2, 3))
+    np.testing.assert_array_equal(darkest(image), lowest)
+    image[1, 3, 3, 3] = -3000
+    found = darkest(image)
+    assert found[0] == lowest[0]
+    assert 0 < found[1] < lowest[1]
+    assert darkest(np.full((1, 2, 2, 2), 7.0)) == 7

@@ -232,12 +232,13 @@ def make_parts(recipe: Recipe, prepared: Prepared, world: Runtime = ALONE) -> Pa
 
 
 def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:
-    """Return what asks `prediction.network` window by window."""
-    name = recipe.prediction.network
+    """Return what asks `prediction.network` window by window, mirrored along the axes it was trained so."""
+    name, augmentation = recipe.prediction.network, make_augmentation(recipe)
+    mirrored = augmentation.mirror if mirror and augmentation.enabled else ()
     return Predictor(
         lambda image, given: branches.logits(name, image, given),
         branches.modalities(name),
-        recipe.patch_size, recipe.prediction.overlap, mirror, device, precision,
+        recipe.patch_size, recipe.prediction.overlap, tuple("xyz".index(axis) for axis in mirrored), device, precision,
     )  # fmt: skip
 
 

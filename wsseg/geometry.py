@@ -240,3 +240,14 @@ def _lerp(volume: Tensor, axis: int, taps: tuple[Tensor, Tensor, Tensor]) -> Ten
 def _triple(shape: Sequence[int] | Array) -> Triple:
     x, y, z = (int(n) for n in shape)
     return x, y, z
+
+
+def darkest(image: Array) -> Array:
+    """Return (M,) what is taken to lie outside a volume (M, X, Y, Z): the lowest value of each modality.
+
+    A few broken voxels far below all others do not count: it is at least q - (median - q), q the 0.5th percentile.
+    """
+    flat = image.reshape(len(image), -1).astype(np.float32)
+    low, middle = np.percentile(flat, (0.5, 50), axis=1)
+    lowest: Array = np.maximum(flat.min(1), 2 * low - middle).astype(np.float32)
+    return lowest

@@ -80,7 +80,7 @@ def plan(recipe: Recipe, prepared: Prepared, report: Reporter) -> Recipe:
     chosen = rungs[found.index]
     said = [f"patch {_by(chosen.patch_size)}"] if recipe.data.patch_size is None else []
     said += [f"features {chosen.features}"] if unnamed else []
-    report.say(f"planned: {', '.join(said)} ({_gb(found.cost)} of {recipe.training.memory_gb:g} GB a step)")
+    report.say(f"planned: {', '.join(said)} ({_gb(found.cost)} of {recipe.training.memory_gb:g} GB of tensors a step)")
     return completed(chosen)
 
 

@@ -77,7 +77,9 @@ class RunFolder:
     def keep_plan(self, plan: Mapping[str, Any]) -> Path:
         """Keep what was decided from the data, checked as by `check_plan`."""
         self.check_plan(plan)
-        return self.write("plan.json", plan)
+        before = self.read("plan.json") if (self.path / "plan.json").is_file() else {}
+        kept = {"planned": before["planned"]} if "planned" in before else {}
+        return self.write("plan.json", {**kept, **plan})
 
     def check_plan(self, plan: Mapping[str, Any]) -> None:
         """See that a run that goes on meets the same data again, and that all its processes do.
@@ -112,12 +114,11 @@ class RunFolder:
         before = Recipe.model_validate(kept)
         if before.fingerprint() == recipe.fingerprint():
             return
-        old, new = flat(before.resolved()), flat(recipe.resolved())
-        ignored = ("tracking.", "evaluation.", "prediction.", "data.root", "training.memory_gb")
+        old, new = flat(before.decisive()), flat(recipe.decisive())
         faults = [
             f"{self.path}: was begun with {key}={old.get(key)}, now it is {new.get(key)}; resume with the same recipe"
             for key in sorted({*old, *new})
-            if old.get(key) != new.get(key) and not key.startswith(ignored)
+            if old.get(key) != new.get(key)
         ]
         raise RecipeError(faults)
 

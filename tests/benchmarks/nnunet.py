@@ -31,7 +31,7 @@ from typing import Any
 from nnunet_layout import CONFIGURATION, PLANS, edit_plan, link_held_out, topology_of, write_raw
 from steps import Command, Steps, done_so_far, read_record, summed
 
-from wsseg import assembly
+from wsseg import assembly, planning
 from wsseg.assembly import Prepared
 from wsseg.cli import Terminal
 from wsseg.contracts import FaultsError
@@ -105,14 +105,8 @@ class Comparison:
 
         def train() -> dict[str, Any]:
             record.parent.mkdir(parents=True, exist_ok=True)
-            command: list[str | Path] = [
-                sys.executable,
-                HERE / "timed_train.py",
-                record,
-                run,
-                self.path,
-                *self.overrides,
-            ]
+            command: list[str | Path] = [sys.executable, HERE / "timed_train.py", record, run, self.path]
+            command += self.overrides
             self.steps.run("wsseg_train", Command(command, total, lambda: done_so_far(record)))
             size = topology_of(self.recipe, self.prepared).parameters
             return summed(record, total, size)
@@ -255,6 +249,7 @@ def compare(arguments: argparse.Namespace, report: Terminal) -> None:
         {"recipe": recipe.resolved(), "bf16": arguments.bf16, "adamw": arguments.adamw, "nnunet": NNUNET}
     )
     prepared = assembly.prepare(recipe, report)
+    recipe = planning.plan(recipe, prepared, report)
     if not prepared.split.held_out:
         raise FaultsError("data.fold: holds no case out, so there is nothing to compare on")
     env = (arguments.env or out.parent / "environment").absolute()

@@ -11,7 +11,7 @@ has its own share of the cores, so the more jobs, the slower each and (usually) 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import os
 import re
 import statistics
@@ -27,7 +27,8 @@ from typing import Any
 
 from wsseg.assembly import find_root
 from wsseg.cli import Terminal
-from wsseg.recipe import load_yaml, read_recipe
+from wsseg.evaluation import scoring
+from wsseg.recipe import load_yaml, read_recipe, recipe_from
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,15 @@ class Run:
 
     def conduct(self, cores: Sequence[int]) -> str:
         """Train (or go on), and score imagesTs where the plan asks for it. Returns what went wrong, or nothing."""
+        recipe, kept = read_recipe(self.recipe, self.overrides), self.folder / "resolved.json"
+        if kept.is_file() and recipe_from(json.loads(kept.read_text())).fingerprint() != recipe.fingerprint():
+            return f"{self.folder}: was made with other settings; choose another --out"
+        if self.scores.is_file():
+            return ""
         self.folder.mkdir(parents=True, exist_ok=True)
         steps = [["train", str(self.recipe), *self.overrides, "--run-dir", str(self.folder), "--resume"]]
         if self.test:
-            root = find_root(read_recipe(self.recipe, self.overrides).data.root, Terminal())
+            root = find_root(recipe.data.root, Terminal())
             found = self.folder / "test_predictions"
             steps.append(["predict", str(self.folder), str(root / "imagesTs"), str(found)])
             steps.append(["evaluate", str(found), str(root / "labelsTs"), "--out", str(self.scores)])
@@ -89,15 +95,9 @@ def runs_of(plan: dict[str, Any], out: Path, overrides: Sequence[str]) -> list[R
 
 
 def score(path: Path) -> tuple[float, float]:
-    """Return mean Dice and mean HD95 in mm over classes and cases: the mean of the classes' means."""
-    classes: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if line["dice"]:
-                classes.setdefault(line["class"], []).append((float(line["dice"]), float(line["hd95_mm"])))
-    means = [[statistics.fmean(column) for column in zip(*rows, strict=True)] for rows in classes.values()]
-    dice, hd95 = (statistics.fmean(column) for column in zip(*means, strict=True))
-    return dice, hd95
+    """Return Dice and HD95 in mm, the mean of the classes' means."""
+    means = scoring.means(scoring.read_csv(path))
+    return means["dice/mean"], means["hd95_mm/mean"]
 
 
 def table(runs: Sequence[Run]) -> list[list[str]]:

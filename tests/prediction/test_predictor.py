@@ -19,7 +19,7 @@ def predictor(logits=pointwise, **changes: object) -> Predictor:
         "reads": (0, 1),
         "patch_size": (8, 8, 4),
         "overlap": 0.5,
-        "mirror": False,
+        "mirror": (),
         "device": torch.device("cpu"),
         "precision": "fp32",
     }
@@ -53,7 +53,7 @@ def test_mirrored_looks_make_the_answer_symmetric(image: np.ndarray) -> None:
 
     flat = np.zeros((1, 8, 8, 4), np.float32)
     plain = predictor(lopsided).probabilities(flat, (True,))
-    mirrored = predictor(lopsided, mirror=True).probabilities(flat, (True,))
+    mirrored = predictor(lopsided, mirror=(0, 1, 2)).probabilities(flat, (True,))
     assert (plain[0] - plain[0].flip(0)).abs().max() > 0.5
     torch.testing.assert_close(mirrored[0], mirrored[0].flip(0))
 

@@ -52,3 +52,12 @@ def test_lending_gives_back_after_a_fault() -> None:
     with pytest.raises(ValueError, match="of the validation"), average.lent():
         raise ValueError("of the validation")
     assert net.weight.item() == 7.0
+
+
+def test_counts_are_taken_over_and_not_averaged() -> None:
+    net = nn.BatchNorm1d(2)
+    average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
+    for _ in range(3):
+        net(torch.randn(4, 2))
+        average.update()
+    assert int(average.averaged.module.num_batches_tracked) == 3

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from wsseg.contracts import IGNORE, Batch, DataError, Spacing, Triple
-from wsseg.data.fingerprint import Preprocessing, darkest
+from wsseg.data.fingerprint import Preprocessing
 from wsseg.data.store import Stored
 from wsseg.data.transforms import Augmentation, augment, margin
+from wsseg.geometry import darkest
 from wsseg.nifti import Array
 
 OVERHANG = 0.25

@@ -75,12 +75,6 @@ def z_score(array: Array) -> Array:
     return scaled
 
 
-def darkest(image: Array) -> Array:
-    """Return (M,) the lowest value of each modality: what is taken to lie outside the volume."""
-    lowest: Array = image.reshape(len(image), -1).min(1).astype(np.float32)
-    return lowest
-
-
 def sample_intensities(loaded: Loaded, seed: int = 0) -> dict[str, dict[str, list[float]]]:
     """Draw intensities of a case for the fingerprint, by modality, of `foreground` (annotated, not 0) and of `all`.
 

@@ -119,8 +119,8 @@ def augment(
     """Cut patches out of the larger ones that were read, moved and with varied intensities.
 
     Args:
-        image: (B, M, *margin) float32, 0 outside the volume and in absent modalities.
-        label: (B, *margin) int64 in {0..C-1, IGNORE}, IGNORE outside the volume.
+        image: (B, M, *margin) float32, 0 in absent modalities.
+        label: (B, *margin) int64 in {0..C-1, IGNORE}.
         present: (B, M) bool.
         patch_size: The size to cut; each edge differs from the margin's by an even number of voxels.
         spacing_mm: (B, 3).

@@ -25,7 +25,7 @@ class Predictor:
         reads: The channels that the network reads, directly or through others.
         patch_size: The window, as in training.
         overlap: Share of a window that the next one sees again; windows are blended by a Gaussian.
-        mirror: Average over the eight mirrored looks (test-time augmentation).
+        mirror: Average over all looks mirrored along some of these axes (test-time augmentation); none: the plain look.
         device: Where the network lies.
         precision: bf16 or fp32, as in training.
     """
@@ -34,7 +34,7 @@ class Predictor:
     reads: tuple[int, ...]
     patch_size: Triple
     overlap: float
-    mirror: bool
+    mirror: tuple[int, ...]
     device: torch.device
     precision: str
 
@@ -45,9 +45,9 @@ class Predictor:
     @torch.inference_mode()
     def probabilities(self, image: Array, present: tuple[bool, ...]) -> Tensor:
         """Return (C, X, Y, Z) float32 probabilities of a preprocessed image (M, X, Y, Z)."""
-        content, whole = self._filled_up(torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(self.device))
+        content, whole = self._filled_up(image)
         given = torch.tensor([present], device=self.device)
-        axes = [2, 3, 4] if self.mirror else []
+        axes = [axis + 2 for axis in self.mirror if image.shape[axis + 1] > 1]
         looks = [list(chosen) for n in range(len(axes) + 1) for chosen in itertools.combinations(axes, n)]
         total: Tensor | None = None
         for flipped in looks:
@@ -56,15 +56,16 @@ class Predictor:
         assert total is not None  # there is always the look without a flip
         return (total[0][content] / len(looks)).cpu()
 
-    def _filled_up(self, image: Tensor) -> tuple[tuple[slice, ...], Tensor]:
+    def _filled_up(self, image: Array) -> tuple[tuple[slice, ...], Tensor]:
         """Return a volume's place in one of at least a window's size, and that one, as dark around as inside."""
         shape = image.shape[1:]
         larger = [max(n, window) for n, window in zip(shape, self.patch_size, strict=True)]
         place = [(big - n) // 2 for big, n in zip(larger, shape, strict=True)]
         content = (slice(None), *(slice(a, a + n) for a, n in zip(place, shape, strict=True)))
-        whole = image.amin((1, 2, 3), keepdim=True).expand(-1, *larger).clone()
+        dark = geometry.darkest(image)[:, None, None, None]
+        whole = np.broadcast_to(dark, (len(image), *larger)).astype(np.float32)
         whole[content] = image
-        return content, whole[None]
+        return content, torch.from_numpy(whole)[None].to(self.device)
 
     def _slide(self, whole: Tensor, given: Tensor) -> Tensor:
         def window(patch: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from wsseg.contracts import IGNORE, anywhere, masked_mean
 Region = Literal["all", "unannotated", "confident"]
 """Voxels that count: all; those nobody annotated; those where the target's largest probability exceeds a threshold.
 
-A patch that reaches beyond its volume is padded there: such voxels are in it, and nobody annotated them.
+A patch that reaches beyond its volume is padded there; such voxels are in it.
 """
 Confidence = Annotated[float, Field(ge=0, le=1)]
 """A threshold on a probability."""

@@ -13,7 +13,7 @@ from wsseg.training.branches import Branches
 
 
 class WeightAverage:
-    """An exponential moving average (EMA) of the networks' weights and float buffers.
+    """An exponential moving average (EMA) of the networks' weights and float buffers; counts are taken over.
 
         a_0 = w_0,    a_t = d_t a_(t-1) + (1 - d_t) w_t,    d_t = min(decay, (1 + t) / (10 + t))
 
@@ -32,6 +32,9 @@ class WeightAverage:
         self.branches = branches
 
         def blend(averaged: Sequence[Tensor], trained: Sequence[Tensor], steps: Tensor | int) -> None:
+            if not averaged[0].is_floating_point():  # a count, as of batch norm; it comes in a list of its kind
+                torch._foreach_copy_(list(averaged), list(trained))
+                return
             share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
             torch._foreach_lerp_(list(averaged), list(trained), share)
 
