@@ -47,17 +47,25 @@ class Run:
         """Where its scores lie once it is finished."""
         return self.folder / ("test_scores.csv" if self.test else "scores.csv")
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the folder holds a run of other settings."""
+        kept = self.folder / "resolved.json"
+        if not kept.is_file():
+            return False
+        before = recipe_from(json.loads(kept.read_text(encoding="utf-8")))
+        return before.fingerprint() != read_recipe(self.recipe, self.overrides).fingerprint()
+
     def conduct(self, cores: Sequence[int]) -> str:
         """Train (or go on), and score imagesTs where the plan asks for it. Returns what went wrong, or nothing."""
-        recipe, kept = read_recipe(self.recipe, self.overrides), self.folder / "resolved.json"
-        if kept.is_file() and recipe_from(json.loads(kept.read_text())).fingerprint() != recipe.fingerprint():
+        if self.foreign:
             return f"{self.folder}: was made with other settings; choose another --out"
         if self.scores.is_file():
             return ""
         self.folder.mkdir(parents=True, exist_ok=True)
         steps = [["train", str(self.recipe), *self.overrides, "--run-dir", str(self.folder), "--resume"]]
         if self.test:
-            root = find_root(recipe.data.root, Terminal())
+            root = find_root(read_recipe(self.recipe, self.overrides).data.root, Terminal())
             found = self.folder / "test_predictions"
             steps.append(["predict", str(self.folder), str(root / "imagesTs"), str(found)])
             steps.append(["evaluate", str(found), str(root / "labelsTs"), "--out", str(self.scores)])
@@ -105,7 +113,7 @@ def table(runs: Sequence[Run]) -> list[list[str]]:
     lines = []
     for row in dict.fromkeys(run.row for run in runs):
         mine = [run for run in runs if run.row == row]
-        found = [score(run.scores) if run.scores.is_file() else None for run in mine]
+        found = [score(run.scores) if run.scores.is_file() and not run.foreign else None for run in mine]
         dices = [f[0] for f in found if f]
         line = [row, *(f"{f[0]:.3f}" if f else "-" for f in found)]
         line += [f"{statistics.fmean(dices):.3f}", f"{max(dices) - min(dices):.3f}"] if dices else ["-", "-"]
@@ -141,12 +149,9 @@ def main() -> int:
         bar.advance(f"{run.row}, seed {run.seed}: {(time.monotonic() - began) / 60:.1f} min")
 
     wanted = [run for run in runs if re.search(arguments.rows, run.row)]
-    left = [run for run in wanted if not run.scores.is_file()]
-    with (
-        terminal.progress("runs", len(wanted), len(wanted) - len(left)) as bar,
-        ThreadPoolExecutor(arguments.jobs) as pool,
-    ):
-        list(pool.map(conduct, left))
+    bars = terminal.progress("runs", len(wanted))
+    with bars as bar, ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(conduct, wanted))
     columns = ["row", *(f"seed {seed}" for seed in plan["seeds"]), "mean dice", "spread", "hd95_mm"]
     rows = table(runs)
     terminal.table(plan.get("title", arguments.plan.stem), columns, rows)
