@@ -19,7 +19,9 @@ from wsseg.geometry import darkest
 from wsseg.nifti import Array
 
 OVERHANG = 0.25
-"""A patch may stick out of the volume by this share of its edge, so that the volume's border is learned."""
+"""A patch of a sparse case may stick out of the volume by this share of its edge: so the volume's border is learned."""
+DENSE = 0.5
+"""From this annotated share on a case counts as dense: its border is annotated, it needs nothing told about outside."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,22 @@ class Batches:
         return stored, drawn[random.integers(len(drawn))].astype(np.int64)
 
     def _patch(self, stored: Stored, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
-        """Cut the region around `centre`; the patch at its middle sticks out of the volume by at most `OVERHANG`.
+        """Cut the region around `centre`; the patch at its middle stays in the volume, or sticks out by `OVERHANG`.
 
         A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network
         learned more slowly and no better.
 
-        What lies outside the volume is as dark as the darkest voxel in it, and background in an annotated case: strokes
-        seldom reach the border or the air, and a network that was never told anything there fills them with foreground.
-        It is annotated as densely as the case itself, so that it does not outweigh what a person drew.
+        What lies outside the volume is as dark as the darkest voxel in it, and background in a sparsely annotated case:
+        strokes seldom reach the border or the air, and a network that was never told anything there fills them with
+        foreground. It is annotated as densely as the case itself, so that it does not outweigh what a person drew. In
+        a dense case (from `DENSE` on) patches stay within the volume and what is outside is IGNORE.
         """
         image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
-        over = (OVERHANG * size).astype(int)
+        share = sum(stored.meta.surviving or ()) / shape.prod()
+        sparse = label is not None and share < DENSE
+        over = (OVERHANG * size * sparse).astype(int)
         last = (shape - size + over).clip(0)
         start = np.where(shape > size, (centre - size // 2).clip(-over, last), (shape - size) // 2)
         start = start - (read - size) // 2
@@ -132,7 +137,6 @@ class Batches:
         cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
         if label is None:
             return cut, np.full(tuple(read), IGNORE, np.int64)
-        share = sum(stored.meta.surviving or ()) / np.prod(shape)
-        drawn = np.where(random.random(tuple(read)) < share, 0, IGNORE)
+        drawn = np.where(random.random(tuple(read)) < share * sparse, 0, IGNORE)
         drawn[placed] = label[inside]
         return cut, drawn
