@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train 3D medical image segmentation from sparse annotation, on several modalities at once.",
 )
-annotate = typer.Typer(no_args_is_help=True, help="Make sparse annotation.")
+annotate = typer.Typer(no_args_is_help=True, help="Make, import and export sparse annotation.")
 app.add_typer(annotate, name="annotate")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="e.g. training.iterations=1000")]
@@ -171,6 +171,48 @@ def simulate(
         from wsseg import commands
 
         commands.annotate_simulate(dataset, protocol, Terminal())
+
+
+@annotate.command("import")
+def import_(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder that the annotation is of.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Files or folders: .seg.nrrd, .nrrd, .nii.gz, .mha ...")
+    ],
+    name: Annotated[str, typer.Option(help="The folder under DATASET/annotations to write.")] = "imported",
+    unpainted: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="The value of a voxel that nobody drew; none: all were judged.")
+    ] = None,
+    map: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=CLASS", help='e.g. --map "Tumor=GTV"; or the class ignore.')
+    ] = None,
+    overlap: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Who wins in overlaps, the first first; or ignore.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="ITK-SNAP's label description, with the names.")] = None,
+) -> None:
+    """Bring annotation of other tools into DATASET/annotations/<name>/."""
+    with _mending():
+        from wsseg import commands
+
+        choices = commands.Choices(name, unpainted, map or (), overlap or (), labels)
+        commands.annotate_import(dataset, sources, choices, Terminal())
+
+
+@annotate.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A folder of annotation, of dense labels, or of predictions.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    format: Annotated[
+        str, typer.Option(help="seg.nrrd (3D Slicer), nii.gz, nrrd, mha (ITK-SNAP), nnunet.")
+    ] = "seg.nrrd",
+    dataset: Annotated[Path | None, typer.Option(help="The dataset that names the classes.")] = None,
+) -> None:
+    """Write label maps for other tools, with names and colours, to be opened over the image."""
+    with _mending():
+        from wsseg import commands
+
+        commands.annotate_export(folder, out, format, dataset, Terminal())
 
 
 @app.command()

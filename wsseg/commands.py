@@ -10,6 +10,9 @@ import torch
 
 from wsseg import assembly, geometry, nifti, planning
 from wsseg.annotation import simulate
+from wsseg.annotation.exchange.choices import Choices as Choices
+from wsseg.annotation.exchange.exporting import export_annotation
+from wsseg.annotation.exchange.importing import import_annotation
 from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import DataError, RecipeError, Reporter, Silent
 from wsseg.data.cases import image_cases
@@ -128,6 +131,19 @@ def annotate_simulate(dataset: Path, protocol: Path, report: Reporter) -> None:
     out = simulate.simulate_dataset(dataset, assembly.read_protocol(protocol), report)
     report.say(f"strokes: {out}")
     report.say(f"to learn from them: data.root={dataset} data.annotation={out.relative_to(dataset)}")
+
+
+def annotate_import(dataset: Path, sources: Sequence[Path], choices: Choices, report: Reporter) -> None:
+    """Bring annotation of other tools into a dataset."""
+    out = import_annotation(dataset, sources, choices, report)
+    report.say(f"annotation: {out}")
+    report.say(f"to learn from it: data.root={dataset} data.annotation={out.relative_to(dataset)}")
+
+
+def annotate_export(folder: Path, out: Path, form: str, dataset: Path | None, report: Reporter) -> None:
+    """Write annotation or predictions for other tools."""
+    export_annotation(folder, out, form, dataset, report)
+    report.say(f"written: {out}")
 
 
 def recipes(report: Reporter) -> None:
