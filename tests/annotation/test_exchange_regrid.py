@@ -46,10 +46,9 @@ def test_turned_flipped_and_cropped_voxels_come_back_as_they_were(order: tuple, 
     cropped = label[inside][tuple(slice(None, None, f) for f in flips)].transpose(order)
     to_image = np.zeros((4, 4))
     to_image[3, 3] = 1
-    for axis, (source, first, last) in enumerate(zip(order, low, high, strict=True)):
-        to_image[source, order.index(source)] = flips[source]
-        to_image[source, 3] = first if flips[source] > 0 else last - 1
-        del axis
+    for source, (flip, first, last) in enumerate(zip(flips, low, high, strict=True)):
+        to_image[source, order.index(source)] = flip
+        to_image[source, 3] = first if flip > 0 else last - 1
     affine = (image.affine @ to_image).astype(np.float32).astype(float)  # as NIfTI keeps it
     drawn = nifti.canonical(None, cropped, affine)
     placed = place(drawn.array, drawn.grid, image, 4)
@@ -82,15 +81,15 @@ def test_strokes_on_a_finer_grid_pool_as_resampling_does(target: tuple[int, int,
     image = grid(target, tuple(coarse), 0, tuple((coarse - spacing) / 2))
     placed = place(label, grid(shape, tuple(spacing)), image, 4)
     np.testing.assert_array_equal(placed.label, resample_label(label, target, 4))
-    lost = sum(placed.displaced)
-    assert (lost > 0) == (target != (12, 9, 7) or lost > 0)
+    assert placed.outside.sum() == 0
+    assert (placed.displaced.sum() > 0) == (np.prod(target) < 500)
 
 
 @pytest.mark.parametrize(
     ("spacing", "degrees", "offset"),
     [
         ((2, 2, 2), 0, (0.5, 0.5, 0.5)),
-        ((3, 1, 1.6), 0, (0.3, -0.2, 0.7)),
+        ((3, 1, 1.6), 0, (0.3, -0.25, 0.65)),
         ((1, 1, 1), 30, (0.4, 1.1, -2)),
         ((0.6, 0.7, 2.5), 17, (1, 2, 3)),
         ((2.5, 2.5, 5), 40, (-3, 4, 5)),
@@ -125,13 +124,13 @@ def test_no_stroke_is_lost_uncounted_and_none_is_invented(spacing: tuple, degree
 @pytest.mark.parametrize("beyond", [0, IGNORE])
 def test_a_dense_label_is_sampled_at_the_images_centres(beyond: int) -> None:
     label = np.random.default_rng(5).integers(0, 4, (9, 8, 7)).astype(np.uint8)
-    source, image = grid(label.shape, (2, 1.5, 3), 25, (3, 2, 1)), grid((14, 13, 12), (1, 1.2, 1.4))
+    source, image = grid(label.shape, (2, 1.5, 3), 25, (3.1, 2.2, 1.3)), grid((14, 13, 12), (1, 1.2, 1.4))
     back = np.linalg.inv(source.affine) @ image.affine
     expected = ndimage.affine_transform(
         label, back[:3, :3], back[:3, 3], output_shape=image.shape, order=0, mode="grid-constant", cval=beyond
     )
     placed = place(label, source, image, 4, beyond)
-    assert (placed.label != expected).mean() < 1e-3  # a centre on a cell's border may go either way
+    np.testing.assert_array_equal(placed.label, expected)
     assert placed.outside[0] == 0
     assert placed.outside[1:].sum() > 0
 
