@@ -190,12 +190,15 @@ def import_(
         list[str] | None, typer.Option(metavar="CLASS", help="Who wins in overlaps, the first first; or ignore.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="ITK-SNAP's label description, with the names.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Who is right where a file lies elsewhere than its image: file or image.")
+    ] = None,
 ) -> None:
     """Bring annotation of other tools into DATASET/annotations/<name>/."""
     with _mending():
         from wsseg import commands
 
-        choices = commands.Choices(name, unpainted, map or (), overlap or (), labels)
+        choices = commands.Choices(name, unpainted, map or (), overlap or (), labels, grid)
         commands.annotate_import(dataset, sources, choices, Terminal())
 
 

@@ -8,6 +8,8 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its own users' name
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wsseg import nifti
 from wsseg.annotation.exchange import formats, itksnap
@@ -274,6 +276,28 @@ def test_metaimage_headers_that_lie_are_refused_with_the_remedy(
     path.write_bytes(content.replace(old, new))
     with pytest.raises(DataError, match=says):
         formats.read(path)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(["seg.nrrd", "mha"]),
+    changes=st.lists(st.tuples(st.integers(0, 340), st.integers(0, 255)), min_size=1, max_size=4),
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_any_damage_to_a_header_ends_in_a_drawing_or_a_data_error(tmp_path: Path, form: str, changes: list) -> None:
+    path = tmp_path / f"fuzzed.{form}"
+    formats.WRITERS[form](path, Picture(np.ones(SHAPE, np.uint8), nifti.grid_of(SHAPE, oblique()), {1: "a"}))
+    content = bytearray(path.read_bytes())
+    for position, value in changes:
+        content[position] = value
+    path.write_bytes(content)
+    try:
+        drawing = formats.read(path)
+    except DataError as error:
+        assert str(error).startswith(str(tmp_path))
+        assert "\n" not in str(error)
+    else:
+        assert all(layer.shape == drawing.grid.shape for layer in drawing.layers)
 
 
 def test_volumes_that_are_no_label_map_are_refused(tmp_path: Path) -> None:

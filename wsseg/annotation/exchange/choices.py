@@ -28,6 +28,8 @@ class Choices:
         renamed: `NAME=CLASS` each.
         overlap: Classes that win where segments overlap, the first first; `ignore` leaves the voxel unannotated.
         labels: An ITK-SNAP label description for the label maps.
+        grid: What holds where a file has as many voxels as the image but lies elsewhere: `file`, what it says of
+            itself; `image`, voxel for voxel, since its geometry was lost; None: not said.
     """
 
     name: str = "imported"
@@ -35,6 +37,7 @@ class Choices:
     renamed: Sequence[str] = ()
     overlap: Sequence[str] = ()
     labels: Path | None = None
+    grid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Said:
         unpainted: Its value; None: every voxel was judged.
         first: Who wins where segments overlap.
         labels: Names and colours of values.
+        grid: As typed.
     """
 
     naming: Naming
@@ -54,6 +58,7 @@ class Said:
     unpainted: int | None
     first: tuple[int, ...]
     labels: Mapping[int, tuple[str, Colour]] | None
+    grid: str | None
 
     def values(self, drawing: Drawing) -> Mapping[int, tuple[str, Colour | None]]:
         """Return what the values of a plain label map are called, and their colours; {} where nobody says.
@@ -106,6 +111,8 @@ def understand(choices: Choices, classes: tuple[str, ...]) -> Said:
     whole = re.fullmatch(r"-?\d+", choices.unpainted or "")
     if not whole and choices.unpainted not in (None, "none"):
         faults.append(f"--unpainted {choices.unpainted!r}: expected a whole number, or none for dense labels")
+    if choices.grid not in (None, "file", "image"):
+        faults.append(f"--grid {choices.grid!r}: expected file or image")
     first = [naming.code(name) for name in choices.overlap]
     for name, code in zip(choices.overlap, first, strict=True):
         if code is None:
@@ -117,7 +124,7 @@ def understand(choices: Choices, classes: tuple[str, ...]) -> Said:
         raise DataError(faults)
     value = int(whole.group()) if whole else None
     order = tuple(UNCERTAIN if code is None else code for code in first)
-    return Said(naming, choices.unpainted is not None, value, order, labels)
+    return Said(naming, choices.unpainted is not None, value, order, labels, choices.grid)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from wsseg import nifti
 from wsseg.annotation.exchange import formats, matching
 from wsseg.annotation.exchange.choices import LABELS, Choices, Said, collecting, understand
-from wsseg.annotation.exchange.drawing import Colour, Drawing
+from wsseg.annotation.exchange.drawing import Colour, Drawing, described
 from wsseg.annotation.exchange.fate import Fate, show
 from wsseg.annotation.exchange.guess import Look, guess, look_at
 from wsseg.annotation.exchange.meaning import (
@@ -31,6 +31,7 @@ from wsseg.annotation.exchange.meaning import (
 from wsseg.annotation.exchange.regrid import Label, place
 from wsseg.contracts import IGNORE, DataError, Reporter
 from wsseg.files import whole_folder
+from wsseg.nifti import Grid
 
 _OF_OTHERS = (".raw", ".zraw", ".raw.gz", ".bz2", ".json", LABELS)
 """What lies beside files of annotation and belongs to them."""
@@ -96,10 +97,14 @@ class _Import:
     unclear: list[tuple[Drawing, Counts, Look]] = field(default_factory=list)
     declared: dict[str, int] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
+    lost_geometry: list[str] = field(default_factory=list)
 
     def take(self, case: str, path: Path, folder: Path) -> None:
         """Read one file, and write it as the annotation of its case unless anything was wrong so far."""
-        drawing = formats.read(path)
+        drawing, image = formats.read(path), self.dataset.images[case]
+        grid, source = nifti.read_grid(image), None
+        with collecting(self.faults):  # it does not keep other faults of the file from being found
+            source = self._whereabouts(drawing, image, grid)
         counts, values = counted(drawing), self.said.values(drawing)
         names = {value: name for value, (name, _) in values.items()}
         self.names |= {s.name for s in drawing.segments} | set(names.values())
@@ -122,17 +127,22 @@ class _Import:
             code = self.said.naming.code(name)
             if colour is not None and code is not None and code >= 0:
                 self.colours.setdefault(self.dataset.classes[code], colour)
-        self._write(case, drawing, combined, 0 if drawing.segmented and unpainted is None else IGNORE, folder)
+        if source is not None:
+            undrawn = 0 if drawing.segmented and unpainted is None else IGNORE
+            self._write(case, drawing, combined, undrawn, source, grid, folder)
 
-    def _write(self, case: str, drawing: Drawing, combined: Combined, undrawn: int, folder: Path) -> None:
-        """Bring what was drawn onto the image's grid, and write it."""
+    def _write(
+        self, case: str, drawing: Drawing, combined: Combined, undrawn: int, source: Grid, grid: Grid, folder: Path
+    ) -> None:
+        """Bring what was drawn from the grid that it lies on to the image's, and write it."""
         if not combined.drawn and undrawn == IGNORE:
             raise DataError(f"{drawing.path}: nothing is drawn in it: leave it out")
         codes = np.where(combined.codes == NOTHING, undrawn, combined.codes)
         label: Label = np.where(codes == UNCERTAIN, IGNORE, codes).astype(np.uint8)
         image, classes = self.dataset.images[case], len(self.dataset.classes)
-        grid = nifti.read_grid(image)
-        placed = place(label, drawing.grid, grid, classes, undrawn)
+        if source is grid:
+            label = nifti.canonical(drawing.path, nifti.as_on_disk(label, drawing.grid), grid.disk_affine).array
+        placed = place(label, source, grid, classes, undrawn)
         fate = Fate.of(case, drawing, combined, placed, grid, classes)
         if faults := fate.faults(image, self.dataset.classes):
             raise DataError(faults)
@@ -140,6 +150,25 @@ class _Import:
         if not self.faults:
             written = np.where(placed.label == IGNORE, classes, placed.label).astype(np.uint8)
             nifti.write(folder / f"{case}{self.dataset.ending}", written, grid)
+
+    def _whereabouts(self, drawing: Drawing, image: Path, grid: Grid) -> Grid:
+        """Return the grid that a file's voxels lie on: its own, or the image's where it was said that it was lost."""
+        same = sorted(drawing.grid.disk_shape) == sorted(grid.disk_shape)
+        away = grid.displacement_voxels(drawing.grid)
+        if not same or away <= nifti.CORNER_TOLERANCE_VOXELS or self.said.grid == "file":
+            return drawing.grid
+        what = (
+            f"{drawing.path}: has as many voxels as {image.name}, but a corner lies {away:.1f} voxels from the image's"
+        )
+        if self.said.grid is None:
+            raise DataError(
+                f"{what} ({described(drawing.grid)}; the image: {described(grid)}). Was its geometry lost? Then say "
+                "--grid image, and it is taken voxel for voxel; --grid file if it truly lies there"
+            )
+        if drawing.grid.disk_shape != grid.disk_shape:
+            raise DataError(f"{what}, its axes are in another order: voxel for voxel is impossible, save it again")
+        self.lost_geometry.append(drawing.path.name)
+        return grid
 
     def all_faults(self) -> list[str]:
         """Return all that was found wrong, and what has to be said by a flag."""
@@ -179,6 +208,7 @@ class _Import:
             "cases": len(self.fates),
             "unpainted": {"--unpainted": typed} if said.sure else self.declared,
             "renamed": dict(said.naming.renamed),
+            "taken_voxel_for_voxel": self.lost_geometry,
             "overlap": [said.naming.called(code) for code in said.first],
             "classes": {name: {"voxels": sum(int(f.kept[c]) for f in self.fates)} for c, name in enumerate(classes)},
             "colours": self.colours,
@@ -193,9 +223,12 @@ class _Import:
         """Yield what the person should know beside the table."""
         for folder, value in self.declared.items():
             yield f"{folder}: says itself that nobody drew where it is {value}"
-        if self.dense:
-            files = f"{', '.join(self.dense[:8])}{' ...' * (len(self.dense) > 8)}"
-            yield f"dense, since nothing in them is unpainted: {files}"
+        for what, names in (
+            ("dense, since nothing in them is unpainted", self.dense),
+            ("taken voxel for voxel, as --grid says", self.lost_geometry),
+        ):
+            if names:
+                yield f"{what}: {', '.join(names[:8])}{' ...' * (len(names) > 8)}"
         yield from (fate.moved for fate in self.fates if fate.moved)
         if sum(int(fate.overlapping.sum()) for fate in self.fates):
             order = ", then ".join(self.said.naming.called(code) for code in self.said.first)
