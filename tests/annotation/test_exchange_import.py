@@ -232,7 +232,8 @@ def test_label_descriptions_and_foreign_datasets_name_the_values(root: Path, sou
     for name in "abc":
         np.testing.assert_array_equal(imported(root, name=name), drawn(root).array)
     assert json.loads((root / "annotations/a/annotation.json").read_text())["colours"]["right"] == [9, 8, 7]
-    assert recorder.lines[-1].endswith("labelsTr: says itself that nobody drew where it is 3")
+    assert recorder.lines[-2].endswith("labelsTr: says itself that nobody drew where it is 3")
+    assert recorder.lines[-1] == f"values are called as in {other.parent.parent / 'dataset.json'}"
 
 
 def test_what_a_dataset_says_of_itself_counts_only_where_it_is_so(root: Path, source: Path, recorder) -> None:

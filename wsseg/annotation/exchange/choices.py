@@ -60,25 +60,25 @@ class Said:
     labels: Mapping[int, tuple[str, Colour]] | None
     grid: str | None
 
-    def values(self, drawing: Drawing) -> Mapping[int, tuple[str, Colour | None]]:
-        """Return what the values of a plain label map are called, and their colours; {} where nobody says.
+    def values(self, drawing: Drawing) -> tuple[Mapping[int, tuple[str, Colour | None]], Path | None]:
+        """Return what the values of a plain label map are called, with colours, and who says so; {} where nobody does.
 
         It stands in the label description that was typed, in `labels.txt` beside the file, or in the dataset.json of
         the dataset that the file lies in.
         """
         if drawing.segmented:
-            return {}
+            return {}, None
         if self.labels is not None:
-            return dict(self.labels)
+            return dict(self.labels), None
         folder = drawing.path.resolve().parent
         with collecting([]):  # any other labels.txt says nothing
             if (folder / LABELS).is_file():
-                return dict(itksnap.read(folder / LABELS))
+                return dict(itksnap.read(folder / LABELS)), folder / LABELS
         for home in (folder, *folder.parents[:2]):
             labels = read_json(home / "dataset.json").get("labels")
             if isinstance(labels, Mapping):
-                return {value: (str(name), None) for name, value in labels.items() if is_whole(value)}
-        return {}
+                return {v: (str(name), None) for name, v in labels.items() if is_whole(v)}, home / "dataset.json"
+        return {}, None
 
     def undrawn(self, drawing: Drawing, counts: Counts) -> tuple[bool, int | None]:
         """Return whether it is known what an unpainted voxel of this file is, and its value.

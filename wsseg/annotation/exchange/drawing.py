@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsseg.contracts import DataError, Triple
+from wsseg.contracts import DataError
 from wsseg.nifti import MAXIMUM_VOXELS, Array, Grid
 
 Labels = npt.NDArray[np.integer[Any]]
@@ -105,9 +105,4 @@ def check_claim(path: Path, shape: tuple[int, ...], claimed: int, possible: int)
 def described(grid: Grid) -> str:
     """Return a grid in words, with numbers."""
     x, y, z = grid.spacing_mm
-    return f"{by(grid.shape)} voxels of {x:.3g} x {y:.3g} x {z:.3g} mm"
-
-
-def by(shape: Triple) -> str:
-    """Return a shape as people write it."""
-    return "x".join(map(str, shape))
+    return f"{'x'.join(map(str, grid.shape))} voxels of {x:.3g} x {y:.3g} x {z:.3g} mm"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import colorsys
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from wsseg import nifti
 from wsseg.annotation.exchange import formats, itksnap
-from wsseg.annotation.exchange.drawing import Colour, Picture
+from wsseg.annotation.exchange.choices import LABELS, collecting
+from wsseg.annotation.exchange.drawing import Colour, Picture, count_values
 from wsseg.annotation.exchange.matching import class_names
+from wsseg.annotation.exchange.regrid import Label
 from wsseg.contracts import IGNORE, DataError, Reporter
 from wsseg.declared import ignore_value, read_json
 from wsseg.files import whole_folder
+from wsseg.nifti import Grid
 
 NNUNET = "nnunet"
 FORMATS = (*formats.WRITERS, NNUNET)
@@ -42,36 +45,60 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
         DataError: With all faults.
     """
     classes, files, ignore = _prepare(folder, out, form, dataset)
-    sparse, own = ignore is not None, form == NNUNET
-    drawn = range(1, len(classes) + 1) if sparse and not own else range(1, len(classes))
-    names = {value: classes[value % len(classes)] for value in drawn}
+    numbers = _Numbers(classes, ignore is not None, form == NNUNET)
     colours = _colours(folder, classes)
-    tints = {value: colours[name] for value, name in names.items()}
-    ending, write = "nii.gz" if own else form, formats.WRITERS["nii.gz" if own else form]
-    totals, faults = np.zeros(len(classes) + 1, np.int64), list[str]()
+    tints = {value: colours[name] for value, name in numbers.names.items()}
+    ending = "nii.gz" if form == NNUNET else form
+    totals, faults = Counter[int](), list[str]()
     with whole_folder(out) as partial:
         with report.progress("exporting", len(files)) as bar:
             for case, path in files.items():
-                try:
+                with collecting(faults):
                     label, grid = _read(path, len(classes), ignore)
-                    totals += np.bincount(np.where(label == IGNORE, len(classes), label).ravel(), minlength=len(totals))
-                    write(
-                        partial / f"{case}.{ending}",
-                        Picture(_shown(label, len(classes), sparse, own), grid, names, tints),
-                    )
-                except DataError as error:
-                    faults += error.faults
+                    totals.update(count_values(label))
+                    picture = Picture(numbers.of(label), grid, numbers.names, tints)
+                    formats.WRITERS[ending](partial / f"{case}.{ending}", picture)
                 bar.advance(case)
         if faults:
             raise DataError(faults)
         if form not in ("seg.nrrd", NNUNET):
-            itksnap.write(partial / "labels.txt", names, tints)
-        unpainted = (len(classes) if own else 0) if sparse else None
-        record = {"ignore_value": unpainted, "kind": "exported", "format": form, "cases": len(files)}
+            itksnap.write(partial / LABELS, numbers.names, tints)
+        record = {"ignore_value": numbers.undrawn, "kind": "exported", "format": form, "cases": len(files)}
         (partial / "annotation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    rows = [[name, str(totals[c]), _value(c, len(classes), sparse, own)] for c, name in enumerate(classes)]
-    rows.append(["not annotated", str(totals[-1]), str(unpainted) if sparse else ""])
+    rows = [[name, str(totals[c]), str(numbers.background if c == 0 else c)] for c, name in enumerate(classes)]
+    rows.append(["not annotated", str(totals[IGNORE]), "" if numbers.undrawn is None else str(numbers.undrawn)])
     report.table(f"{folder.name}: {len(files)} cases for {form}", ["class", "voxels", "value"], rows)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Which value stands for what on the other side: in sparse annotation, and in nnU-Net's own way."""
+
+    classes: tuple[str, ...]
+    sparse: bool
+    own: bool
+
+    @property
+    def undrawn(self) -> int | None:
+        """The value of a voxel that nobody drew; None where there is none."""
+        return (len(self.classes) if self.own else 0) if self.sparse else None
+
+    @property
+    def background(self) -> int:
+        """The value of the background."""
+        return len(self.classes) if self.undrawn == 0 else 0
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What each value but 0 is called."""
+        behind = {self.background: self.classes[0]} if self.background else {}
+        return dict(enumerate(self.classes[1:], 1)) | behind
+
+    def of(self, label: Label) -> Label:
+        """Return the values of a label map with IGNORE."""
+        table = np.arange(256, dtype=np.uint8)
+        table[0], table[IGNORE] = self.background, self.undrawn or 0
+        return table[label]
 
 
 def _prepare(
@@ -106,7 +133,7 @@ def _prepare(
     return classes, files, value
 
 
-def _read(path: Path, classes: int, ignore: int | None) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], nifti.Grid]:
+def _read(path: Path, classes: int, ignore: int | None) -> tuple[Label, Grid]:
     """Read a label map as uint8 with IGNORE."""
     drawing = formats.read(path)
     layer = drawing.layers[0]
@@ -117,19 +144,6 @@ def _read(path: Path, classes: int, ignore: int | None) -> tuple[np.ndarray[Any,
         also = "" if ignore is None else f" or {ignore}"
         raise DataError(f"{path}: holds {strange}, expected 0 to {classes - 1}{also}: mend it, or its annotation.json")
     return np.where(undrawn, IGNORE, layer).astype(np.uint8), drawing.grid
-
-
-def _shown(label: np.ndarray[Any, np.dtype[np.uint8]], classes: int, sparse: bool, own: bool) -> Any:
-    """Return the values that the other tool sees."""
-    if own or not sparse:
-        return np.where(label == IGNORE, classes, label).astype(np.uint8)
-    table = np.arange(256, dtype=np.uint8)
-    table[0], table[IGNORE] = classes, 0
-    return table[label]
-
-
-def _value(c: int, classes: int, sparse: bool, own: bool) -> str:
-    return str(classes if c == 0 and sparse and not own else c)
 
 
 def _colours(folder: Path, classes: tuple[str, ...]) -> Mapping[str, Colour]:

@@ -94,6 +94,7 @@ class _Import:
     fates: list[Fate] = field(default_factory=list)
     colours: dict[str, Colour] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    named: set[Path] = field(default_factory=set)
     unclear: list[tuple[Drawing, Counts, Look]] = field(default_factory=list)
     declared: dict[str, int] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
@@ -105,8 +106,9 @@ class _Import:
         grid, source = nifti.read_grid(image), None
         with collecting(self.faults):  # it does not keep other faults of the file from being found
             source = self._whereabouts(drawing, image, grid)
-        counts, values = counted(drawing), self.said.values(drawing)
+        counts, (values, where) = counted(drawing), self.said.values(drawing)
         names = {value: name for value, (name, _) in values.items()}
+        self.named |= set() if where is None else {where}
         self.names |= {s.name for s in drawing.segments} | set(names.values())
         self.names |= set() if drawing.segmented else set(map(str, counts[0]))
         sure, unpainted = self.said.undrawn(drawing, counts)
@@ -176,7 +178,7 @@ class _Import:
         if self.unclear:
             value, why = guess([look for *_, look in self.unclear], naming)
             for drawing, counts, _ in self.unclear:
-                names = {value: name for value, (name, _) in self.said.values(drawing).items()}
+                names = {value: name for value, (name, _) in self.said.values(drawing)[0].items()}
                 faults += meaning(drawing, counts, naming, names, None if value == "none" else int(value)).faults
             what = "every voxel was judged" if value == "none" else f"nobody drew where it is {value}"
             other = (
@@ -223,6 +225,8 @@ class _Import:
         """Yield what the person should know beside the table."""
         for folder, value in self.declared.items():
             yield f"{folder}: says itself that nobody drew where it is {value}"
+        if self.named:
+            yield f"values are called as in {', '.join(map(str, sorted(self.named)))}"
         for what, names in (
             ("dense, since nothing in them is unpainted", self.dense),
             ("taken voxel for voxel, as --grid says", self.lost_geometry),
