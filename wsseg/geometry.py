@@ -99,9 +99,7 @@ def resample_channels(probabilities: Tensor | Array, shape: Triple) -> Array:
     return result
 
 
-def winners(
-    read: ReadRows, channels: Sequence[int], source: Triple, shape: Triple, slab: int
-) -> npt.NDArray[np.uint8]:
+def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Triple, slab: int) -> npt.NDArray[np.uint8]:
     """Return the channel with the highest linearly interpolated value in each voxel of another grid, slab by slab.
 
     Args:

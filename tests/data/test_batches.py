@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -146,6 +147,19 @@ def test_a_dense_case_is_seen_from_within_and_nothing_is_said_about_outside(batc
     large = batches(annotation="labelsTr", patch_size=(40, 44, 24), augmentation=still, batch_size=1).at(0)
     outside = beyond(large.image[0, 0])
     assert (large.label[0][outside] == IGNORE).all() and (large.label[0][~outside] != IGNORE).all()
+
+
+def test_within_the_volume_no_background_is_invented(batches, make_dataset) -> None:
+    root = make_dataset()
+    for path in (root / "scribblesTr").iterdir():
+        image = nib.load(path)
+        label = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(label == 0, 3, label).astype(np.uint8), image.affine), path)
+    plain = batches(root, augmentation=Augmentation(enabled=False))
+    for n in range(30):
+        batch = plain.at(n)
+        for image, label in zip(batch.image[:, 0], batch.label, strict=True):
+            assert not ((label == 0) & ~beyond(image)).any()
 
 
 def test_a_small_volume_lies_in_the_middle_of_the_patch(batches) -> None:
