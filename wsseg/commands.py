@@ -171,6 +171,11 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     )
     if idle:
         report.say(f"{idle} cases without annotation are not used, since data.unlabelled_share is 0")
+    if partly := [s.case.name for s in prepared.training if s.case.undrawn and s.meta.annotated is not None]:
+        report.say(
+            f"classes that were never drawn (annotated_classes) count as background in {len(partly)} training cases: "
+            f"{', '.join(partly[:10])}{' ...' * (len(partly) > 10)}"
+        )
     voxels = sum(float(torch.tensor(s.meta.shape).prod()) for s in prepared.training if s.meta.annotated is not None)
     rows = []
     for name, before in found.annotated_voxels.items():
@@ -192,6 +197,7 @@ def _plan(typed: Recipe, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
         "folds": recipe.data.folds,
         "content": {s.case.name: s.folder.name for s in (*prepared.training, *prepared.held_out)},
         "training": {case.name: case.patient for case in prepared.split.training},
+        "never_drawn": {case.name: list(case.undrawn) for case in prepared.split.training if case.undrawn},
         "held_out": {case.name: case.patient for case in prepared.split.held_out},
         "fingerprint": prepared.fingerprint.model_dump(mode="json"),
         "preprocessing": prepared.preprocessing.model_dump(mode="json"),

@@ -212,13 +212,25 @@ def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
 
 
 def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: str) -> list[str]:
-    """Return what would keep the training cases from teaching: no annotation, no background, a class never drawn."""
+    """Return what would keep the training cases from teaching what is meant.
+
+    That is no annotation, no background, a class never drawn, and classes drawn that are said to be never drawn.
+    """
     found = fingerprint(dataset, training).surviving_voxels
     where = dataset.root / annotation
     if not any(found.values()):
         return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
-    return [
+    faults = [
         f"{where}: class {name!r} has no voxel left in the training cases: draw it, or change fold or spacing"
         for name, voxels in found.items()
         if voxels == 0
     ]
+    for stored in training:
+        for c in stored.case.undrawn if stored.meta.annotated else ():
+            if voxels := (stored.meta.annotated or ())[c]:
+                name = dataset.classes[c]
+                faults.append(
+                    f"{stored.case.annotation}: holds {voxels} voxels of {name!r}, which was never drawn in this case "
+                    "as annotated_classes says: name it there, or erase them"
+                )
+    return faults
