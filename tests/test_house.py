@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
-GROUND = {"contracts", "declared", "faults", "files", "plugins", "nifti", "geometry", "runtime", "schema"}
+GROUND = {"contracts", "declared", "faults", "files", "plugins", "nifti", "geometry", "labels", "runtime", "schema"}
 ROOMS = {"data", "annotation", "networks", "supervision", "training", "prediction", "evaluation", "tracking"}
 HALL = {"commands", "assembly", "experiment", "planning"}
 # What each file at the top may import of the package, beyond the ground.
@@ -21,6 +21,7 @@ TOP = {
     "contracts": {"faults", "runtime"},
     "nifti": {"contracts"},
     "geometry": {"contracts", "nifti"},
+    "labels": {"contracts", "geometry"},
     "declared": {"contracts"},
     "files": set(),
     "plugins": {"contracts"},

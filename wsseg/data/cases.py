@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from wsseg.contracts import IGNORE, Case, DataError
-from wsseg.declared import ignore_value
+from wsseg.declared import annotated_classes, ignore_value
 from wsseg.plugins import suggest
 
 ENDINGS = (".nii.gz", ".nii")
@@ -90,10 +90,12 @@ def read_dataset(
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
     faults += _strays(root, annotation, ending)
+    undrawn = _undrawn(root / annotation, classes, [case.name for case in (*training, *test)], faults)
     if faults:
         raise DataError(faults)
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(meta.get("name", root.name))
+    training = tuple(replace(case, undrawn=undrawn.get(case.name, ())) for case in training)
     return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test)
 
 
@@ -207,6 +209,33 @@ def _strays(root: Path, annotation: str, ending: str) -> list[str]:
     return faults + [
         f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr" for n in orphans
     ]
+
+
+def _undrawn(
+    folder: Path, classes: Sequence[str], cases: Sequence[str], faults: list[str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the classes that were never drawn, for the cases that `annotated_classes` names."""
+    try:
+        path, said = annotated_classes(folder)
+    except DataError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+        return {}
+    place = f"{path}: annotated_classes"
+    if not isinstance(said, Mapping):
+        faults.append(f"{place} is {said!r}: expected {{CASE: [names of the classes drawn in it]}}")
+        return {}
+    found = {}
+    for case, drawn in said.items():
+        if case not in cases:
+            near = suggest(case, list(cases))
+            faults.append(f"{place}: there is no case {case!r}{near if 'did you mean' in near else ''}")
+        elif not isinstance(drawn, list):
+            faults.append(f"{place}: {case!r} is {drawn!r}: expected a list of class names")
+        else:
+            strange = [name for name in drawn if name not in classes]
+            faults += [f"{place}: {case!r}: no class {name!r}{suggest(str(name), list(classes))}" for name in strange]
+            found[case] = tuple(c for c, name in enumerate(classes) if c > 0 and name not in drawn)
+    return found
 
 
 @dataclass(frozen=True)
