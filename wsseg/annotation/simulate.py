@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from wsseg import nifti
 from wsseg.annotation import receipt, workers
-from wsseg.annotation.protocol import CaseProtocol, Dense, Protocol
+from wsseg.annotation.protocol import CaseProtocol, Dense, Labels, Protocol
 from wsseg.annotation.receipt import CaseReceipt
 from wsseg.contracts import IGNORE, DataError, Reporter, Spacing
 from wsseg.declared import ignore_value
@@ -56,6 +55,8 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
         raise DataError(f"{root}: has no labelsTr/*{_SUFFIX}, which strokes are simulated from: put dense labels there")
     assigned = protocol.assigned(tuple(found))
     without = [case for case in found if case not in assigned]
+    if not assigned:
+        raise DataError(f"{protocol.name}: annotates none of the {len(found)} cases of {root}: raise its numbers")
     target = root / "annotations" / protocol.name
     _refuse_to_replace_a_persons(target)
     partial = _new_folder(target)
@@ -149,7 +150,7 @@ def _new_folder(target: Path) -> Path:
         ) from error
 
 
-def read_label(path: Path, classes: int, ignored: int | None) -> tuple[Any, nifti.Grid]:
+def read_label(path: Path, classes: int, ignored: int | None) -> tuple[Labels, nifti.Grid]:
     """Read a dense label as uint8, with IGNORE where it says so itself."""
     volume = nifti.read(path)
     known = np.isin(volume.array, [*range(classes), *([] if ignored is None else [ignored])])

@@ -180,8 +180,8 @@ def bent_piece(component: Mask, depth: int, shares: tuple[float, float], rng: np
     """Draw along the outline of what lies more than `depth` pixels inside, rather where it bends; nothing if too thin.
 
     The slice's edge is no border. The piece goes as far to one side of a pixel as to the other; that pixel is picked
-    by curvature, measured as area: how far the share of the inside in 5 x 5 pixels is from one half (the integral
-    invariant of Manay et al. 2006, a reconstruction of "probability by curvature").
+    by curvature, measured as area: by how many of its 7 x 7 neighbours inside differ from the 28 of a straight border,
+    and one more (after the integral invariant of Manay et al. 2006; a reconstruction of "probability by curvature").
 
     Args:
         component: (U, V), connected; see `one_component_in_place`.
@@ -196,9 +196,9 @@ def bent_piece(component: Mask, depth: int, shares: tuple[float, float], rng: np
         return np.empty((0, 2), np.intp)
     least, most = (max(1, int(share * len(pixels))) for share in shares)
     length = int(rng.integers(least, most + 1))
-    around = np.pad(inside, 2, mode="edge")
-    counts = sum(around[tuple((pixels + shift).T)].astype(int) for shift in np.ndindex(5, 5))
-    weights = np.cumsum(np.abs(2 * counts - 25))
+    around = np.pad(inside, 3, mode="edge")
+    counts = sum(around[tuple((pixels + shift).T)].astype(int) for shift in np.ndindex(7, 7))
+    weights = np.cumsum(np.abs(counts - 28) + 1)
     start = pixels[int(np.searchsorted(weights, rng.integers(weights[-1]), side="right"))]
     piece = np.zeros(outline.shape, bool)
     piece[tuple(start)] = True
