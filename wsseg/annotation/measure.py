@@ -86,10 +86,9 @@ def measure_sets(
     if faults:
         raise DataError(faults)
     looks = {name: _measure_all(of, name, classes, processes, report) for name, of in jobs.items()}
-    columns = ["class", "annotation", "of the class", "wrong", "strokes/slice", "length mm", "width mm", "depth mm",
-               "depth, share"]  # fmt: skip
-    rows = [[label, name, *_cells(looks[name][label])] for label in classes for name in sets]
-    report.table(f"strokes of {root.name}: median (10 % .. 90 %)", columns, rows)
+    columns = ["class", "annotation", "of class", "wrong", "a slice", "length mm", "width mm", "depth mm", "depth"]
+    rows = [[label, Path(name).name, *_cells(looks[name][label])] for label in classes for name in sets]
+    report.table(f"strokes of {root.name}: medians (and a tenth .. nine tenths)", columns, rows)
     return looks
 
 
@@ -163,18 +162,22 @@ def way_mm(path: strokes.Pixels, pixel_mm: tuple[float, float]) -> float:
 
 def _cells(look: Look) -> list[str]:
     """Return one row of the table, without class and set."""
+    if not look.a_slice:
+        return ["none", *[""] * 6]
     return [
         f"{100 * look.drawn / max(look.voxels, 1):.2f} %",
-        f"{100 * look.outside / max(look.drawn, 1):.2f} %",
-        f"{np.mean(look.a_slice):.1f}" if look.a_slice else "none",
-        *(_spread(values) for values in (look.lengths_mm, look.widths_mm, look.depths_mm, look.depths)),
+        f"{100 * look.outside / look.drawn:.2f} %",
+        f"{np.mean(look.a_slice):.1f}",
+        _spread(look.lengths_mm),
+        f"{np.median(look.widths_mm):.1f}",
+        _spread(look.depths_mm),
+        f"{np.median(look.depths):.2f}" if look.depths else "",
     ]
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Return median and tenth to ninetieth percentile."""
+    """Return the median, and the tenth and the ninetieth percentile."""
     if not values:
-        return "none"
+        return ""
     low, middle, high = np.percentile(np.asarray(values, float), (10, 50, 90))
-    digits = 2 if high < 1.5 else 1
-    return f"{middle:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
+    return f"{middle:.1f} ({low:.1f} .. {high:.1f})"

@@ -171,12 +171,13 @@ def _time(minutes: float) -> str:
 
 
 def line(kept: Mapping[str, Any], name: str, case: str) -> str:
-    """Return in one line what annotation.json says of a case; for a set that a person drew, whose it is."""
+    """Return in one line what annotation.json says of a case; of a set that a person drew, no more than its name."""
     entry = kept.get("by_case", {}).get(case)
     if entry is None:
         return f"{name}: {case}"
-    marks = sum(tally["marks"] for tally in entry["classes"].values())
-    return (
-        f"{name}: {case}, {marks} marks in {entry['effort']['slice']} slices, "
-        f"{100 * entry['annotated_share']:.2f} % of the voxels, about {entry['minutes']:.1f} minutes"
-    )
+    done, whose = entry["effort"], "" if entry["protocol"] == name else f" ({entry['protocol']})"
+    words = {"stroke": "strokes", "point": "points", "box": "boxes", "outline": "outlines"}
+    work = ", ".join(f"{done[unit]} {word}" for unit, word in words.items() if done[unit]) or "nothing"
+    work += f" in {done['slice']} slices" if done["slice"] else ""
+    share, minutes = 100 * entry["annotated_share"], entry["minutes"]
+    return f"{name}{whose}: {case}, {work}, {share:.2f} % of the voxels, about {minutes:.1f} minutes"
