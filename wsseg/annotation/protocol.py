@@ -19,7 +19,8 @@ from wsseg import plugins
 from wsseg.contracts import RecipeError, Spacing
 
 Labels = npt.NDArray[np.integer[Any]]
-Strokes = npt.NDArray[np.uint8]
+Drawn = npt.NDArray[np.uint8]
+"""A class where it was drawn, IGNORE elsewhere."""
 Axis = Literal["x", "y", "z"]
 AXES: Mapping[Axis, int] = {"x": 0, "y": 1, "z": 2}
 ROOM = "annotation.protocols"
@@ -97,7 +98,7 @@ class Drawing:
         asked: The slices in which each class had to be drawn; none for a protocol that does not go slice by slice.
     """
 
-    label: Strokes
+    label: Drawn
     marks: tuple[int, ...]
     effort: Effort
     axis: int = 2

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from wsseg.annotation.protocol import Labels, Strokes
+from wsseg.annotation.protocol import Drawn, Labels
 from wsseg.contracts import Spacing
 
 Voxels = npt.NDArray[np.intp]
@@ -78,7 +78,7 @@ def inside_class(label: Labels, value: int, centres: Voxels, offsets: Voxels) ->
     return np.asarray(there & (label[tuple(np.moveaxis(clipped, -1, 0))] == value), bool)
 
 
-def put_ball(out: Strokes, label: Labels, value: int, centre: Voxels, offsets: Voxels) -> None:
+def put_ball(out: Drawn, label: Labels, value: int, centre: Voxels, offsets: Voxels) -> None:
     """Write a class into `out` under a ball, where `label` is of that class."""
     held = inside_class(label, value, centre[None], offsets)[0]
     out[tuple((centre + offsets[held]).T)] = value

@@ -21,6 +21,8 @@ J = TypeVar("J")
 R = TypeVar("R")
 CASES_A_PROCESS = 8
 """A process pays for its start with so many cases."""
+PROCESSES = 16
+"""No more unless asked for: each takes some hundred megabytes."""
 
 
 def each(work: Callable[[J], R], jobs: Sequence[J], processes: int | None = None) -> Iterator[R]:
@@ -29,13 +31,13 @@ def each(work: Callable[[J], R], jobs: Sequence[J], processes: int | None = None
     Args:
         work: A function that a process can import; what it raises is raised here.
         jobs: What it is called with.
-        processes: How many; by default one a core, if there are eight jobs for each.
+        processes: How many; by default one a core up to 16, if there are eight jobs for each.
 
     Raises:
         DataError: A process was killed.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores, len(jobs) // CASES_A_PROCESS) if processes is None else min(processes, len(jobs))
+    count = min(cores, PROCESSES, len(jobs) // CASES_A_PROCESS) if processes is None else min(processes, len(jobs))
     if count < 2:
         yield from map(work, jobs)
         return

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 from pydantic import Field
 
-from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort, Labels, Strokes
+from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Drawn, Effort, Labels
 from wsseg.contracts import IGNORE
 
 
@@ -43,5 +43,5 @@ class Slicewise(CaseProtocol):
         )  # fmt: skip
 
     @abstractmethod
-    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Strokes) -> int:
+    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Drawn) -> int:
         """Draw one class that is present in one slice (U, V) into `out`, and return with how many strokes."""

@@ -16,9 +16,12 @@ def _found(plain: Any) -> Any:
     if not isinstance(plain, Mapping):
         return plain
     try:
-        return protocol_from({"name": plain.get("kind", "strokes"), **plain}, "protocol")
+        protocol = protocol_from({"name": plain.get("kind", "strokes"), **plain}, "protocol")
     except RecipeError as error:
         raise ValueError("; ".join(error.faults)) from error
+    if not isinstance(protocol, CaseProtocol):
+        raise ValueError(f"{protocol.kind!r} chooses cases itself, so it cannot be a part")
+    return protocol
 
 
 class Part(Frozen):

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from wsseg.annotation import strokes as pen
-from wsseg.annotation.protocol import Frozen, Labels, Strokes
+from wsseg.annotation.protocol import Drawn, Frozen, Labels
 from wsseg.annotation.protocols._slicewise import Slicewise
 
 
@@ -45,7 +45,7 @@ class Scribblebench(Slicewise):
     """Odd; of an even one the next odd number is taken."""
     border: ContourPart | None = ContourPart()
 
-    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Strokes) -> int:
+    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Drawn) -> int:
         """Draw the curve and the border stroke of one component."""
         tip = pen.disc(self.thickness_voxels)
         border, half = self.border, self.thickness_voxels // 2

@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from wsseg.annotation import strokes as pen
-from wsseg.annotation.protocol import Labels, Strokes
+from wsseg.annotation.protocol import Drawn, Labels
 from wsseg.annotation.protocols._slicewise import Slicewise
 
 _QUEEN = np.ones((3, 3), bool)
@@ -31,7 +31,7 @@ class Skeleton(Slicewise):
     """A part other than the largest is drawn where its line has more pixels."""
     thickness_voxels: int = Field(default=1, ge=1)
 
-    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Strokes) -> int:
+    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Drawn) -> int:
         """Draw the line of each part, clipped to the part."""
         numbered, parts = ndimage.label(label == value, structure=_QUEEN)
         areas = np.bincount(numbered.ravel())

@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from wsseg.annotation import strokes as pen
-from wsseg.annotation.protocol import Frozen, Labels
-from wsseg.annotation.protocol import Strokes as Drawn
+from wsseg.annotation.protocol import Drawn, Frozen, Labels
 from wsseg.annotation.protocols._slicewise import Slicewise
 from wsseg.contracts import IGNORE
 
