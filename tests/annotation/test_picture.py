@@ -35,3 +35,11 @@ def test_the_picture_shows_strokes_in_their_colours_and_is_small(tmp_path: Path)
     seen = imread(path)[..., :3]
     for colour in ((1, 0, 0), (0, 0, 1)):
         assert (np.abs(seen - colour).max(-1) < 0.15).sum() > 40
+
+
+def test_many_classes_of_any_name_fit_below(tmp_path: Path) -> None:
+    drawn = np.arange(20 * 24 * 16).reshape(20, 24, 16) % 30
+    classes = {value: (f"名 {value}", "#FF8800") for value in range(1, 30)}
+    path = tmp_path / "many.png"
+    draw_annotation(path, np.zeros(drawn.shape), (0.0, 1.0), (1.0, 1.0, 1.0), drawn, None, classes, "名")
+    assert imread(path).shape[0] >= 100 * (3.0 + 0.5 + 5 * 0.3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from wsseg.nifti import Array
 BACKGROUND = "#66FFCC"
 _PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))
 """Name, normal, axis drawn from right to left, axis drawn upwards: the patient's right, or the front, lies left."""
-_DPI, _HEIGHT, _HEAD, _FOOT, _GAP = 100, 3.0, 0.5, 0.35, 0.05  # inches but for the first
+_DPI, _HEIGHT, _HEAD, _LINE, _ENTRY, _GAP = 100, 3.0, 0.5, 0.3, 1.3, 0.05  # inches but for the first
 _OPACITY, _THIN = 0.9, 0.25
 _DENSE = 0.2
 """A slice with more background than this is tinted, so that the image is seen through it."""
@@ -54,27 +56,41 @@ def draw_annotation(
     size_mm = [n * mm for n, mm in zip((x, y, z), spacing_mm, strict=True)]
     scale = _HEIGHT / max(size_mm[up] for _, _, _, up in _PLANES)
     widths = [size_mm[across] * scale for _, _, across, _ in _PLANES]
-    total, height = sum(widths) + _GAP * (len(widths) + 1), _HEIGHT + _HEAD + _FOOT
+    total = sum(widths) + _GAP * (len(widths) + 1)
+    maps = [drawn] if label is None else [drawn, label]
+    seen = [entry for value, entry in classes.items() if any(bool((a == value).any()) for a in maps)]
+    entries = [("background", BACKGROUND), *seen]
+    columns = max(1, min(len(entries), int(total / _ENTRY)))
+    foot = _LINE * math.ceil(len(entries) / columns)
+    height = _HEIGHT + _HEAD + foot
     figure = Figure(figsize=(total, height), dpi=_DPI, facecolor="white")
-    at = fullest_slices(drawn, tuple(classes))
     figure.text(_GAP / total, 1 - 0.3 / height, title, fontsize=_fitting(title, total), parse_math=False)
-    left = _GAP
+    left, at = _GAP, fullest_slices(drawn, tuple(classes))
     for plane, width in zip(_PLANES, widths, strict=True):
-        box = (left / total, _FOOT / height, width / total, _HEIGHT / height)
+        box = (left / total, foot / height, width / total, _HEIGHT / height)
         axes = figure.add_axes(box, facecolor="black", xticks=[], yticks=[])
         _draw_plane(axes, plane, image, window, spacing_mm, drawn, label, at, classes)
         left += width + _GAP
-    entries = [("background", BACKGROUND), *classes.values()]
-    handles = [Patch(facecolor=colour) for _, colour in entries]
-    legend = figure.legend(
-        handles, ["-"] * len(entries), ncols=len(entries), loc="lower left", frameon=False, fontsize=9
-    )
+    _legend(figure, entries, columns)
+    _save(figure, path)
+
+
+def _legend(figure: Figure, entries: Sequence[tuple[str, str]], columns: int) -> None:
+    """Put names and colours below; names are set afterwards, because a label may not begin with an underscore."""
+    handles, where = [Patch(facecolor=colour) for _, colour in entries], {"loc": "lower left", "fontsize": 9}
+    legend = figure.legend(handles, ["-"] * len(entries), ncols=columns, frameon=False, borderpad=0.1, **where)
     for (name, _), text in zip(entries, legend.get_texts(), strict=True):
         text.set_parse_math(False)
         text.set_text(name)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the PNG beside its place and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    FigureCanvasAgg(figure).print_png(partial)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a case's name may be written in any script
+        FigureCanvasAgg(figure).print_png(partial)
     partial.replace(path)
 
 
