@@ -180,4 +180,5 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
     low, middle, high = np.percentile(np.asarray(values, float), (10, 50, 90))
-    return f"{middle:.1f} ({low:.1f} .. {high:.1f})"
+    digits = 1 if high < 20 else 0
+    return f"{middle:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
