@@ -166,6 +166,24 @@ def test_check_says_what_is_drawn_and_what_survives(make_dataset, make_recipe) -
     assert "4 cases to train on (4 annotated)" in result.stdout
 
 
+def test_an_annotation_is_simulated_shown_and_measured(make_dataset, tmp_path: Path) -> None:
+    root, protocols = make_dataset(cases=3), Path(__file__).parent.parent / "annotations"
+    said = wsseg("annotate", "simulate", root, protocols / "scribblebench.yaml", "--workers", 1).stdout
+    assert "scribblebench: simulated, 3 cases" in said and "a person would need about" in said
+    assert "data.annotation=annotations/scribblebench" in said
+    picture = tmp_path / "picture.png"
+    shown = wsseg("annotate", "show", root, "annotations/scribblebench", "--channel", "mr", "--out", picture)
+    assert picture.stat().st_size > 5000
+    assert shown.stdout.startswith("scribblebench: case_000, ") and "minutes" in shown.stdout
+    assert wsseg("annotate", "show", root, "scribblesTr", "--out", picture).stdout.startswith("scribblesTr: case_000")
+    measured = wsseg("annotate", "measure", root, "scribblesTr", "annotations/scribblebench").stdout
+    assert measured.count("scribblesTr") == measured.count("scribblebench") == 3, "a row a class"
+    assert "did you mean 'case_001'" in wsseg("annotate", "show", root, "scribblesTr", "--case", "case1", code=2).stderr
+    assert "has no image 'pet'" in wsseg("annotate", "show", root, "scribblesTr", "--channel", "pet", code=2).stderr
+    missing = wsseg("annotate", "simulate", tmp_path / "none", protocols / "points.yaml", code=2)
+    assert "dataset.json: no readable dataset.json" in missing.stderr
+
+
 def test_strokes_are_simulated_and_learned_from(make_dataset, make_recipe, tmp_path: Path) -> None:
     root = make_dataset()
     protocol = Path(__file__).parent.parent / "annotations" / "strokes.yaml"

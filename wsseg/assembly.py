@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from wsseg import plugins
-from wsseg.annotation.simulate import Protocol, simulate_strokes
+from wsseg.annotating import phantom_strokes
 from wsseg.contracts import Case, DataError, FaultsError, Network, RecipeError, Reporter, Spacing, Term
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
@@ -22,9 +22,9 @@ from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.phantoms import write_phantom
 from wsseg.data.transforms import Augmentation
-from wsseg.nifti import Array, read_grid
+from wsseg.nifti import read_grid
 from wsseg.prediction.predictor import Predictor
-from wsseg.recipe import load_yaml, recipe_from
+from wsseg.recipe import recipe_from
 from wsseg.runtime import ALONE, Runtime
 from wsseg.schema import DataSection, Recipe
 from wsseg.training.branches import Branches, BranchPlan
@@ -55,22 +55,8 @@ def find_root(root: str, report: Reporter) -> Path:
     if not root.startswith(PHANTOM):
         return Path(root).expanduser()
     report.say(f"{root} is an embedded phantom: made-up volumes, for trying things out")
-    protocol = Protocol(name="strokes")
-
-    def strokes(label: Array, case: str) -> Array:
-        return simulate_strokes(label, protocol, (protocol.seed, protocol.name, case), int(label.max()) + 1)
-
     name = root.removeprefix(PHANTOM)
-    return write_phantom(name, cache.cache_folder() / "phantoms" / name, strokes, report)
-
-
-def read_protocol(path: Path) -> Protocol:
-    """Read an annotation protocol. Raises RecipeError with all its faults."""
-    plain, _ = load_yaml(path)
-    arguments, faults = plugins.checked_arguments(Protocol, plain, str(path))
-    if faults:
-        raise RecipeError([f.replace(f"{path}.", f"{path}: ", 1) for f in faults])
-    return Protocol(**arguments)
+    return write_phantom(name, cache.cache_folder() / "phantoms" / name, phantom_strokes, report)
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -161,16 +161,52 @@ def check(recipe: RecipePath, overrides: Overrides = None) -> None:
         commands.check(recipe, overrides or [], Terminal())
 
 
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; default: one a core, where there is enough to do.")
+]
+
+
 @annotate.command()
 def simulate(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder with dense labels in labelsTr.")],
-    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/strokes.yaml")],
+    dataset: DatasetPath,
+    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/scribblebench.yaml")],
+    workers: Workers = None,
 ) -> None:
-    """Simulate strokes from dense labels into DATASET/annotations/<protocol>/."""
+    """Simulate sparse annotation from the dense labels in labelsTr into DATASET/annotations/<protocol>/."""
     with _mending():
         from wsseg import commands
 
-        commands.annotate_simulate(dataset, protocol, Terminal())
+        commands.annotate_simulate(dataset, protocol, workers, Terminal())
+
+
+@annotate.command()
+def show(
+    dataset: DatasetPath,
+    annotation: Annotated[str, typer.Argument(help="A folder in it, e.g. annotations/scribblebench or scribblesTr.")],
+    case: Annotated[str | None, typer.Option(help="By default the first annotated one.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Which image; by default the first.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("annotation.png"),
+) -> None:
+    """Draw one annotated case as a picture: what was drawn, and the dense label's outlines, on the image."""
+    with _mending():
+        from wsseg import commands
+
+        commands.annotate_show(dataset, annotation, case, channel, out, Terminal())
+
+
+@annotate.command()
+def measure(
+    dataset: DatasetPath,
+    sets: Annotated[list[str], typer.Argument(metavar="ANNOTATION ...", help="Folders in it, e.g. scribblesTr.")],
+    axis: Annotated[Literal["x", "y", "z"], typer.Option(help="Across which slices were drawn.")] = "z",
+    workers: Workers = None,
+) -> None:
+    """Measure the strokes of annotation sets beside each other: how many, how long, how thick, how near the border."""
+    with _mending():
+        from wsseg import commands
+
+        commands.annotate_measure(dataset, sets, axis, workers, Terminal())
 
 
 @annotate.command("import")
