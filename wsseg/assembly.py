@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from wsseg import plugins
-from wsseg.annotating import phantom_strokes
+from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.contracts import Case, DataError, FaultsError, Network, RecipeError, Reporter, Spacing, Term
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
 from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
-from wsseg.data.phantoms import write_phantom
+from wsseg.data.phantoms import Labels, write_phantom
 from wsseg.data.transforms import Augmentation
 from wsseg.nifti import read_grid
 from wsseg.prediction.predictor import Predictor
@@ -57,6 +58,12 @@ def find_root(root: str, report: Reporter) -> Path:
     report.say(f"{root} is an embedded phantom: made-up volumes, for trying things out")
     name = root.removeprefix(PHANTOM)
     return write_phantom(name, cache.cache_folder() / "phantoms" / name, phantom_strokes, report)
+
+
+def phantom_strokes(label: Labels, case: str) -> Labels:
+    """Return the strokes that an embedded phantom comes with: those of `annotations/strokes.yaml`."""
+    spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
+    return Strokes(name="strokes").draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:

@@ -175,9 +175,9 @@ def simulate(
 ) -> None:
     """Simulate sparse annotation from the dense labels in labelsTr into DATASET/annotations/<protocol>/."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        commands.annotate_simulate(dataset, protocol, workers, Terminal())
+        verbs.simulate(dataset, protocol, workers, Terminal())
 
 
 @annotate.command()
@@ -190,9 +190,9 @@ def show(
 ) -> None:
     """Draw one annotated case as a picture: what was drawn, and the dense label's outlines, on the image."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        commands.annotate_show(dataset, annotation, case, channel, out, Terminal())
+        verbs.show(dataset, annotation, case, channel, out, Terminal())
 
 
 @annotate.command()
@@ -204,9 +204,9 @@ def measure(
 ) -> None:
     """Measure the strokes of annotation sets beside each other: how many, how long, how thick, how near the border."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        commands.annotate_measure(dataset, sets, axis, workers, Terminal())
+        verbs.measure(dataset, sets, axis, workers, Terminal())
 
 
 @annotate.command("import")
@@ -232,10 +232,10 @@ def import_(
 ) -> None:
     """Bring annotation of other tools into DATASET/annotations/<name>/."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        choices = commands.Choices(name, unpainted, map or (), overlap or (), labels, grid)
-        commands.annotate_import(dataset, sources, choices, Terminal())
+        choices = verbs.Choices(name, unpainted, map or (), overlap or (), labels, grid)
+        verbs.bring_in(dataset, sources, choices, Terminal())
 
 
 @annotate.command()
@@ -249,9 +249,9 @@ def export(
 ) -> None:
     """Write label maps for other tools, with names and colours, to be opened over the image."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        commands.annotate_export(folder, out, format, dataset, Terminal())
+        verbs.bring_out(folder, out, format, dataset, Terminal())
 
 
 @app.command()

@@ -8,18 +8,13 @@ from typing import Any
 
 import torch
 
-from wsseg import annotating, assembly, declared, geometry, nifti, planning
-from wsseg.annotation import measure, picture, receipt, simulate
-from wsseg.annotation.exchange.choices import Choices as Choices
-from wsseg.annotation.exchange.exporting import export_annotation
-from wsseg.annotation.exchange.importing import import_annotation
-from wsseg.annotation.protocol import Axis
+from wsseg import assembly, geometry, nifti, planning
 from wsseg.assembly import Parts, Prepared
 from wsseg.contracts import DataError, RecipeError, Reporter, Silent
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
-from wsseg.data.loading import load_case, load_reference
-from wsseg.evaluation import overlay, scoring
+from wsseg.data.loading import load_case
+from wsseg.evaluation import scoring
 from wsseg.experiment import Experiment, accompany
 from wsseg.prediction.predictor import label_map
 from wsseg.recipe import read_data_section, read_recipe
@@ -125,54 +120,6 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
     report.say(f"networks {', '.join(recipe.networks)}: {size:.2f} million parameters")
     report.say("no fault found")
-
-
-def annotate_simulate(dataset: str, protocol: Path, workers: int | None, report: Reporter) -> None:
-    """Simulate sparse annotation from the dense labels of a dataset."""
-    plan = annotating.read_protocol(protocol)
-    root = assembly.find_root(dataset, report)
-    out = simulate.simulate_dataset(root, plan, report, workers)
-    report.say(f"annotation: {out}")
-    report.say(f"to learn from it: data.root={dataset} data.annotation={out.relative_to(root)}")
-
-
-def annotate_show(
-    dataset: str, annotation: str, name: str | None, channel: str | None, out: Path, report: Reporter
-) -> None:
-    """Draw an annotated case as a picture, with what it cost if that is known."""
-    root = assembly.find_root(dataset, report)
-    found, case = annotating.annotated_case(root, annotation, name)
-    loaded = load_case(case, len(found.classes), found.ignore_value)
-    reference = load_reference(case, len(found.classes), found.reference_ignore)
-    image = annotating.chosen_image(loaded, channel)
-    if loaded.label is None:
-        raise DataError(f"{root / annotation}: holds no annotation of {case.name}")
-    colours = {value: (n, overlay.PALETTE[(value - 1) % len(overlay.PALETTE)]) for value, n in enumerate(found.classes)}
-    title = receipt.line(declared.read_json(root / annotation / "annotation.json"), Path(annotation).name, case.name)
-    picture.draw_annotation(
-        out, image, overlay.window_of(image), loaded.grid.spacing_mm, loaded.label, reference,
-        {value: entry for value, entry in colours.items() if value > 0}, title,
-    )  # fmt: skip
-    report.say(title)
-    report.say(f"picture: {out}")
-
-
-def annotate_measure(dataset: str, sets: Sequence[str], axis: Axis, workers: int | None, report: Reporter) -> None:
-    """Measure the strokes of annotation sets beside each other."""
-    measure.measure_sets(assembly.find_root(dataset, report), sets, axis, report, workers)
-
-
-def annotate_import(dataset: Path, sources: Sequence[Path], choices: Choices, report: Reporter) -> None:
-    """Bring annotation of other tools into a dataset."""
-    out = import_annotation(dataset, sources, choices, report)
-    report.say(f"annotation: {out}")
-    report.say(f"to learn from it: data.root={dataset} data.annotation={out.relative_to(dataset)}")
-
-
-def annotate_export(folder: Path, out: Path, form: str, dataset: Path | None, report: Reporter) -> None:
-    """Write annotation or predictions for other tools."""
-    export_annotation(folder, out, form, dataset, report)
-    report.say(f"written: {out}")
 
 
 def recipes(report: Reporter) -> None:

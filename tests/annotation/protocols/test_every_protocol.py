@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from wsseg import plugins
-from wsseg.annotating import read_protocol
+from wsseg.annotate import read_protocol
 from wsseg.annotation import receipt
 from wsseg.annotation.protocol import ROOM, CaseProtocol, Dense, Protocol, protocol_from
 from wsseg.contracts import IGNORE, RecipeError

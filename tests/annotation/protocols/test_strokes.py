@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg.annotating import phantom_strokes
 from wsseg.annotation.protocol import Dense
 from wsseg.annotation.protocols.strokes import Strokes
+from wsseg.assembly import phantom_strokes
 from wsseg.contracts import IGNORE
 from wsseg.data import phantom_npc
 
