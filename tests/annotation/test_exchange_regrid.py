@@ -13,7 +13,7 @@ from wsseg import nifti
 from wsseg.annotation.exchange.meaning import NOTHING, UNCERTAIN, combine
 from wsseg.annotation.exchange.regrid import place
 from wsseg.contracts import IGNORE
-from wsseg.geometry import resample_label
+from wsseg.labels import resample_label
 
 
 def grid(shape: tuple[int, int, int], spacing: tuple, degrees: float = 0, offset: tuple = (0, 0, 0)) -> nifti.Grid:
