@@ -14,7 +14,8 @@ from wsseg import nifti
 from wsseg.annotation.exchange import itksnap
 from wsseg.annotation.exchange.choices import Choices
 from wsseg.annotation.exchange.importing import import_annotation
-from wsseg.annotation.simulate import Protocol, simulate_dataset
+from wsseg.annotation.protocols.strokes import Strokes
+from wsseg.annotation.simulate import simulate_dataset
 from wsseg.contracts import DataError
 
 UNDRAWN = 3
@@ -328,7 +329,7 @@ def test_nothing_is_overwritten(root: Path, source: Path, recorder) -> None:
     with pytest.raises(DataError, match="holds annotation already, which nothing overwrites: choose another --name"):
         import_annotation(root, [source], Choices("strokes", unpainted="0"), recorder)
     with pytest.raises(DataError, match="were not simulated"):
-        simulate_dataset(root, Protocol(name="strokes"), recorder)
+        simulate_dataset(root, Strokes(name="strokes"), recorder)
     np.testing.assert_array_equal(imported(root, name="strokes"), before)
 
 

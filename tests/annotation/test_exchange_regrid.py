@@ -73,7 +73,7 @@ def test_on_the_images_own_grid_nothing_is_touched() -> None:
 
 @pytest.mark.parametrize("target", [(6, 5, 4), (3, 10, 2), (12, 9, 7)])
 def test_strokes_on_a_finer_grid_pool_as_resampling_does(target: tuple[int, int, int]) -> None:
-    """Two ways to one rule: along axes that shrink, `geometry.resample_label` is the reference."""
+    """Two ways to one rule: along axes that shrink, `labels.resample_label` is the reference."""
     shape = (12, 10, 8)
     label = strokes(shape, share=0.1)
     spacing = np.array([1.0, 2.0, 3.0])

@@ -38,7 +38,7 @@ def place(label: Label, source: Grid, target: Grid, classes: int, beyond: int = 
 
     Sparse (some voxel is IGNORE): every annotated voxel goes into the image voxel that holds its centre. Where several
     classes meet in one, foreground goes before background, and among foreground the class with fewer voxels (the rule
-    of `geometry.resample_label`). An image voxel that got none takes what was drawn in the voxel that its own centre
+    of `labels.resample_label`). An image voxel that got none takes what was drawn in the voxel that its own centre
     lies in; so strokes of a coarser grid stay whole. Dense: every image voxel takes the class at its centre.
 
     Args:
