@@ -51,7 +51,7 @@ def examination(seed: int) -> dict[str, np.ndarray]:
         label[(x / 0.16) ** 2 + (y / 0.17) ** 2 + (z / 0.42) ** 2 < 1] = value
     kind = np.where(body, np.where(label > 0, 4 + label, tissue), 0)
     ct = np.array([-1000, -100, 20, 60, 300, 45, 45])[kind] + random.normal(0, 8, SHAPE)
-    mr = np.array([0, 800, 300, 450, 120, 600, 700])[kind] * random.uniform(0.8, 1.2)
+    mr = np.array([0, 900, 250, 330, 120, 400, 480])[kind] * random.uniform(0.8, 1.2)
     mr = np.where(body, np.maximum(mr + random.normal(0, 15, SHAPE), 1), 0)
     return {"ct": ct.astype(np.int16), "mr": mr.astype(np.float32), "label": label, "strokes": strokes(label, body)}
 

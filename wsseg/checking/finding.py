@@ -56,6 +56,11 @@ def hint(where: Path | str, what: str, remedy: str = "") -> Finding:
     return Finding(Severity.HINT, str(where), what, remedy)
 
 
+def many(number: int, word: str) -> str:
+    """Say how many of something there are: `1 case`, `3 cases`."""
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
 def some(names: Sequence[str], most: int = 6) -> str:
     """Name the first few of many."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

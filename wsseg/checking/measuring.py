@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wsseg.checking.alignment import alignment
+from wsseg.checking.alignment import Look, alignment
 from wsseg.checking.drawing import conflict, drawing_axis, label_facts
 from wsseg.checking.facts import Alignment, CaseFacts, Opened
 from wsseg.checking.intensities import image_facts
@@ -71,7 +71,7 @@ def _alignments(opened: Opened, setting: Setting) -> tuple[Alignment, ...]:
     sarcomas its best shift of PET against CT lay up to 12 mm off the one at which the uptake covers the tumour.
     """
     anatomical = [
-        (name, setting.kinds[name], array)
+        Look(name, setting.kinds[name], array)
         for name, array in opened.images.items()
         if array is not None and not re.search(_FUNCTIONAL, setting.channels[name])
     ]

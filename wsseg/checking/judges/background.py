@@ -31,7 +31,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
         said = f"hardly any background: {background} voxels against {foreground} of the classes"
         yield warning(survey.folder, said, remedy)
     elif bare := [case.name for case, f in survey.drawn if f.foreground and not f.counts[0]]:
-        yield hint(survey.folder, f"{len(bare)} of {len(drawn)} cases have no background stroke: {some(bare)}", remedy)
+        yield hint(survey.folder, f"no background stroke in {len(bare)} of {len(drawn)} cases: {some(bare)}", remedy)
     yield from _painted(survey)
 
 

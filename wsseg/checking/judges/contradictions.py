@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from wsseg.checking.facts import CaseFacts, Conflict, Survey
-from wsseg.checking.finding import Finding, hint, warning
+from wsseg.checking.finding import Finding, hint, many, some, warning
 
 MUCH = 0.02
 """Share of a case's voxels: the strokes of experts contradict their dense labels in 0.01 %."""
 LEAST_VOXELS = 10
 """Fewer are a slip of the pen."""
+LOOK = "look at both over the image: one of them is flipped, misnumbered, or drawn over a border"
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
-    """Name each case that contradicts much, and sum up what is left."""
-    slips: dict[str, list[Conflict]] = defaultdict(list)
+    """Name each case that contradicts much, or all in one line if most do, and sum up what is left."""
+    found: dict[str, list[tuple[CaseFacts, Conflict]]] = defaultdict(list)
     for case in survey.cases:
         for conflict in case.conflicts:
-            if conflict.differ > max(LEAST_VOXELS, MUCH * conflict.both):
-                yield _finding(survey, case, conflict)
-            elif conflict.both:
-                slips[conflict.folder].append(conflict)
-    for folder, conflicts in slips.items():
-        both, differ = (sum(n) for n in ([c.both for c in conflicts], [c.differ for c in conflicts]))
-        if differ:
-            cases = sum(c.differ > 0 for c in conflicts)
-            yield hint(
-                survey.folder,
-                f"{differ} of {both} annotated voxels ({100 * differ / both:.3f} %) contradict {folder}, "
-                f"in {cases} cases",
-            )
+            if conflict.both:
+                found[conflict.folder].append((case, conflict))
+    for pairs in found.values():
+        grave = [(c, x) for c, x in pairs if x.differ > max(LEAST_VOXELS, MUCH * x.both)]
+        if 2 * len(grave) > len(pairs) > 2:
+            names = some([case.name for case, _ in grave])
+            said = _said(survey, [x for _, x in grave])
+            yield warning(survey.folder, f"in {len(grave)} of {len(pairs)} cases {said}: {names}", LOOK)
+        else:
+            yield from (warning(c.annotation.path, _said(survey, [x]), LOOK) for c, x in grave if c.annotation)
+        rest = [pair[1] for pair in pairs if pair not in grave]
+        if slips := sum(conflict.differ > 0 for conflict in rest):
+            said = f"in {many(slips, 'case')} {_said(survey, rest)}"
+            yield hint(survey.folder, said, "no harm if these are slips of the pen")
 
 
-def _finding(survey: Survey, case: CaseFacts, conflict: Conflict) -> Finding:
-    here, there = (survey.classes[c] for c in conflict.worst or (0, 0))
-    share = 100 * conflict.differ / conflict.both
-    return warning(
-        case.annotation.path if case.annotation else case.name,
-        f"{conflict.differ} of {conflict.both} annotated voxels ({share:.1f} %) contradict {conflict.folder}, "
-        f"most of them {here!r} here and {there!r} there",
-        "look at both over the image: one of them is flipped, misnumbered, or drawn over a border",
+def _said(survey: Survey, conflicts: Sequence[Conflict]) -> str:
+    both, differ = (sum(n) for n in ([c.both for c in conflicts], [c.differ for c in conflicts]))
+    here, there = (survey.classes[c] for c in max(conflicts, key=lambda c: c.differ).worst or (0, 0))
+    return (
+        f"{differ} of {both} annotated voxels ({100 * differ / both:.2g} %) contradict {conflicts[0].folder}, "
+        f"most of them {here!r} here and {there!r} there"
     )

@@ -13,7 +13,7 @@ NARROW = 0.5
 """From the first drawn slice to the last, as a share of the slices there are to draw in."""
 LEAST_SLICES = 8
 """In fewer slices a stroke or two reach from end to end or do not, by chance."""
-TOP_AND_BOTTOM = "draw in the slices near both ends too: what is never annotated is learned nowhere"
+TOP_AND_BOTTOM = "draw in the slices near both ends too: what lies there is never learned"
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
         yield warning(survey.folder, said, TOP_AND_BOTTOM)
     else:
         yield from _narrow_cases(reach, drawn)
-    yield from _narrow_classes(survey)
+        yield from _narrow_classes(survey)
 
 
 def _narrow_cases(

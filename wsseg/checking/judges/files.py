@@ -29,7 +29,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
     if idle and survey.unlabelled_share == 0:
         yield hint(
             survey.folder,
-            f"{len(idle)} of {there} cases have no annotation and are not used: {some(idle)}",
+            f"{len(idle)} of {there} cases without annotation are not used: {some(idle)}",
             "draw in them, or give them a share of the batches by data.unlabelled_share",
         )
 
@@ -42,6 +42,9 @@ def _lacking(survey: Survey) -> Iterator[Finding]:
         if names and len(names) <= max(1, FEW * total) and len(names) < total:
             for name in names:
                 path = survey.root / "imagesTr" / f"{name}_{number:04d}{survey.ending}"
+                if any(f"{name}_{number:04d}." in fault for fault in survey.faults):
+                    continue  # it is there and not read, which has been said
                 yield warning(path, f"is missing; {total - len(names)} of {total} cases have {modality!r}", remedy)
         elif names:
-            yield hint(survey.root / "imagesTr", f"{len(names)} of {total} cases lack {modality!r}: {some(names)}")
+            said = f"{len(names)} of {total} cases lack {modality!r}: {some(names)}"
+            yield hint(survey.root / "imagesTr", said, "leave it so, if they were never acquired")

@@ -10,7 +10,7 @@ from wsseg.checking.finding import Finding, warning
 FAT_HU = -20.0
 """Every CT of a patient shows fat (-100) or air (-1000) somewhere: one without a voxel below is on another scale."""
 SHIFTED = 900.0
-"""The median of a CT stored as HU + 1024, where its lowest value is 0, is soft tissue's 1024 or air's 0."""
+"""A CT stored as HU + 1024 holds soft tissue at about 1070; one that was scaled to 0..1 or 0..255 nothing so high."""
 HIGHEST_HU = 32_000.0
 """Metal reaches 30,000 in extended CT; above, negative values were stored as unsigned numbers."""
 
@@ -28,5 +28,5 @@ def _strange(image: ImageFacts) -> str:
         return f"holds {image.high:g}, no CT in HU does: negative values may have been stored as unsigned numbers"
     if image.low <= FAT_HU:
         return ""
-    said = f"is a CT and holds {image.low:g} to {image.high:g}, neither fat nor air"
-    return f"{said}: it looks like HU + 1024" if image.percentiles[-1] > SHIFTED else f"{said}: is it scaled?"
+    how = "HU + 1024" if image.percentiles[-1] > SHIFTED else "scaled"
+    return f"is a CT and holds {image.low:g} to {image.high:g}, neither fat nor air: it looks like {how}"

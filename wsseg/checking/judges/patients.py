@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from wsseg.checking.facts import Survey
-from wsseg.checking.finding import Finding, error, hint, some, warning
+from wsseg.checking.finding import Finding, error, hint, many, some, warning
 
 LARGEST_FAMILY = 10
 """Names that begin alike in larger groups say of which hospital or series they are, not of which patient."""
@@ -27,7 +27,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
     if both := sorted({patient for patient in cases.values() if patient in tested}):
         yield warning(
             survey.root / "imagesTs",
-            f"{len(both)} patients lie in imagesTr as well: {some(both)}",
+            f"{many(len(both), 'patient')} in imagesTr as well: {some(both)}",
             "take them out of one of the two: scores on imagesTs would be too good",
         )
     yield from _spellings(sorted(set(cases.values())))

@@ -39,7 +39,8 @@ def _against_dense(survey: Survey, pairs: list[tuple[LabelFacts, LabelFacts]]) -
         if not len(others) or there[c] < LEAST_VOXELS or drawn[c] == 0:
             continue
         usual = float(np.median(others))
-        if usual > 0 and max(density[c] / usual, usual / density[c]) > FACTOR:
+        more = density[c] / usual if len(others) > 1 and usual > 0 else 0  # of two, one is too little, not one too much
+        if max(more, usual / density[c]) > FACTOR:
             yield warning(
                 survey.folder,
                 f"class {name!r} is drawn over {100 * density[c]:.2g} % of its voxels, the others over "
@@ -58,10 +59,10 @@ def _against_others(survey: Survey, sparse: list[tuple[CaseFacts, LabelFacts]]) 
     for n, (_, facts) in enumerate(told):
         usual = np.median(np.delete(parts, n, 0), axis=0)
         for c, name in enumerate(survey.classes[1:]):
-            here, expected = facts.counts[1 + c], usual[c] * facts.foreground
-            if here > 0 and expected > 0 and max(here, expected) >= LEAST_VOXELS:
-                factor = max(here / expected, expected / here)
-                if factor > FACTOR:
+            here, expected = parts[n, c], usual[c]
+            if 0 < here < 1 and 0 < expected < 1 and max(here, expected) * facts.foreground >= LEAST_VOXELS:
+                odds = here / (1 - here) * (1 - expected) / expected
+                if (odds > FACTOR and len(usual) > 2) or odds < 1 / FACTOR:
                     yield hint(
                         facts.path,
                         f"class {name!r} makes up {100 * parts[n, c]:.2g} % of the foreground strokes, "
