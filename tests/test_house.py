@@ -10,7 +10,17 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "wsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"contracts", "declared", "faults", "files", "plugins", "nifti", "geometry", "runtime", "schema"}
-ROOMS = {"data", "annotation", "checking", "networks", "supervision", "training", "prediction", "evaluation", "tracking"}
+ROOMS = {
+    "data",
+    "annotation",
+    "checking",
+    "networks",
+    "supervision",
+    "training",
+    "prediction",
+    "evaluation",
+    "tracking",
+}
 HALL = {"commands", "assembly", "experiment", "inspection", "planning"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {

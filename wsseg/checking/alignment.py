@@ -112,7 +112,7 @@ def _coarse(look: Look, factors: tuple[int, ...]) -> tuple[Array, Array]:
 def _binned(image: Array, places: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.int64], int]:
     """Number the voxels, flat, by bins that hold equally many of `places`; fewer where many values are the same."""
     flat = image.reshape(-1)
-    edges = np.unique(np.quantile(flat[places], np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(flat[places], np.linspace(0, 1, BINS + 1)[:-1]))[1:]
     return np.searchsorted(edges, flat, side="right").astype(np.int64), len(edges) + 1
 
 
