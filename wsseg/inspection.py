@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from wsseg.checking.finding import Finding
 from wsseg.checking.judging import judge
 from wsseg.checking.measuring import Setting, measure
 from wsseg.contracts import Case, DataError, Reporter
-from wsseg.data.cases import Dataset, file_if_there, split
+from wsseg.data.cases import Dataset, file_if_there, patient_of, split
 from wsseg.data.loading import load_case, load_label
 from wsseg.data.store import each
 from wsseg.declared import ignore_value, read_json
@@ -32,7 +31,8 @@ def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
     dataset, faults = assembly.look_over_dataset(data, assembly.wanted_modalities(recipe), report)
     folds = _folds(dataset, data, faults)
     scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
-    others = _other_label_folders(dataset, data.annotation, faults)
+    doubts: list[str] = []
+    others = _other_label_folders(dataset, data.annotation, doubts)
     setting = Setting(
         classes=len(dataset.classes),
         kinds={m.name: m.kind for m in dataset.modalities},
@@ -47,9 +47,9 @@ def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
         root=dataset.root, annotation=data.annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
         ending=dataset.ending, numbers={m.name: m.number for m in dataset.modalities},
         declared_cases=declared if isinstance(declared, int) else None,
-        test_patients={case.name: _patient(case.name, data.patient) for case in dataset.test},
+        test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
         cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
-        unlabelled_share=data.unlabelled_share, faults=tuple(faults),
+        unlabelled_share=data.unlabelled_share, faults=tuple(faults), doubts=tuple(doubts),
     )  # fmt: skip
     return judge(survey)
 
@@ -66,7 +66,7 @@ def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[froz
     return tuple(frozenset(case.name for case in part.held_out) for part in parts)
 
 
-def _other_label_folders(dataset: Dataset, annotation: str, faults: list[str]) -> dict[str, int | None]:
+def _other_label_folders(dataset: Dataset, annotation: str, doubts: list[str]) -> dict[str, int | None]:
     """Return the folders of further label maps of the training cases, with the value of an unannotated voxel in each.
 
     Simulated sets are left out: they were drawn from the dense labels and agree with those or with nothing.
@@ -81,13 +81,8 @@ def _other_label_folders(dataset: Dataset, annotation: str, faults: list[str]) -
             if folder.is_dir() and name != annotation and kind != "simulated":
                 found[name] = ignore_value(folder)
         except DataError as error:
-            faults += error.faults
+            doubts += error.faults
     return found
-
-
-def _patient(name: str, pattern: str | None) -> str:
-    match = re.search(pattern, name) if pattern else None
-    return name if match is None else match.group(1) if match.groups() else match.group(0)
 
 
 def _look(

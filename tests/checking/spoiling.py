@@ -175,6 +175,11 @@ def other_set(root: Path) -> None:
     shutil.rmtree(root / "labelsTr")
 
 
+def broken_record(root: Path) -> None:
+    shutil.copytree(root / "scribblesTr", root / "annotations/other")
+    (root / "annotations/other/annotation.json").write_text("{ignore_value: 3")
+
+
 def in_the_air(root: Path) -> None:
     """Strokes of one case drawn at the rim, where CT shows air and MR nothing; nothing dense says so."""
     shutil.rmtree(root / "labelsTr")

@@ -214,6 +214,7 @@ class Survey:
         patient: `data.patient`.
         unlabelled_share: `data.unlabelled_share`.
         faults: What is wrong with the folder itself.
+        doubts: What is wrong with other annotation sets in it.
     """
 
     root: Path
@@ -230,6 +231,7 @@ class Survey:
     patient: str | None
     unlabelled_share: float
     faults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> tuple[tuple[CaseFacts, LabelFacts], ...]:

@@ -196,11 +196,16 @@ def file_if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+def patient_of(name: str, pattern: str | None) -> str | None:
+    """Return the patient whom a case's name tells by `data.patient`; its name without a pattern, None if none."""
     if pattern is None:
         return name
     match = re.search(pattern, name)
-    found = match and (match.group(1) if match.groups() else match.group(0))
+    return match and (match.group(1) if match.groups() else match.group(0))
+
+
+def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+    found = patient_of(name, pattern)
     if not found:
         faults.append(f"data.patient: {pattern!r} finds no patient in the case name {name!r}")
         return name

@@ -14,6 +14,7 @@ FEW = 0.1
 def judge(survey: Survey) -> Iterator[Finding]:
     """Say what could not be read, and what is missing."""
     yield from (error("", fault) for fault in survey.faults)
+    yield from (warning("", doubt) for doubt in survey.doubts)
     for case in survey.cases:
         yield from (error("", fault) for fault in case.faults)
         yield from (warning("", doubt) for doubt in case.doubts)

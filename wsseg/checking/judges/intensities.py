@@ -11,7 +11,7 @@ from wsseg.checking.finding import Finding, hint, warning
 from wsseg.checking.outliers import LEAST_OTHERS, departures
 
 FAR = 8.0
-"""In robust standard deviations from the other cases; those volumes stay below 6."""
+"""In robust standard deviations from the other cases; those volumes lie up to 6 off."""
 FLAT = 0.1
 """From the 5th to the 95th percentile, in standard deviations: 0.9 to 3.7 in 428 volumes of CT, MR and PET."""
 USUAL_HU = 40.0
