@@ -10,8 +10,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "wsseg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {"contracts", "declared", "faults", "files", "plugins", "nifti", "geometry", "labels", "runtime", "schema"}
-ROOMS = {"data", "annotation", "networks", "supervision", "training", "prediction", "evaluation", "tracking"}
-HALL = {"commands", "annotate", "assembly", "experiment", "planning"}
+ROOMS = {
+    "data",
+    "annotation",
+    "checking",
+    "networks",
+    "supervision",
+    "training",
+    "prediction",
+    "evaluation",
+    "tracking",
+}
+HALL = {"commands", "annotate", "assembly", "experiment", "inspection", "planning"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {
     "faults": set(),

@@ -18,7 +18,7 @@ from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.contracts import Case, DataError, FaultsError, Network, RecipeError, Reporter, Spacing, Term
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
-from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
+from wsseg.data.cases import Dataset, Modality, Split, look_over, read_dataset, split
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.phantoms import Labels, write_phantom
@@ -70,6 +70,12 @@ def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Data
     """Read the dataset folder that a recipe names. Raises DataError."""
     root = find_root(data.root, report)
     return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+
+
+def look_over_dataset(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
+    """Read the dataset folder that a recipe names, and the faults of its single files. Raises DataError."""
+    root = find_root(data.root, report)
+    return look_over(root, data.annotation, data.modalities, wanted, data.patient)
 
 
 def wanted_modalities(recipe: Recipe) -> list[str]:

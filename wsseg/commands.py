@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from wsseg import assembly, geometry, nifti, planning
+from wsseg import assembly, geometry, inspection, nifti, planning
 from wsseg.assembly import Parts, Prepared
-from wsseg.contracts import DataError, RecipeError, Reporter, Silent
+from wsseg.checking.finding import Finding, Severity
+from wsseg.checking.judging import show
+from wsseg.contracts import DataError, FaultsError, RecipeError, Reporter, Silent
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import load_case
@@ -110,8 +112,23 @@ def evaluate(predictions: Path, references: Path, out: Path, tolerance_mm: float
 
 
 def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
-    """Read every file of a recipe's dataset but those of imagesTs, build its networks, and say what was found."""
+    """Say all that is found in a recipe's dataset, what would be trained on, and whether its networks can be built."""
     recipe = _read(path, overrides, report)
+    findings = inspection.inspect(recipe, report)
+    faults = [finding.line for finding in findings if finding.severity is Severity.ERROR]
+    try:
+        if not faults:
+            _try(recipe, report)
+    except FaultsError as error:
+        findings += tuple(Finding(Severity.ERROR, "", fault) for fault in error.faults)
+        faults += error.faults
+    show(findings, report)
+    if faults:
+        raise DataError(faults)
+
+
+def _try(recipe: Recipe, report: Reporter) -> None:
+    """Do all that a training does before its first iteration."""
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
     recipe = planning.plan(recipe, prepared, report)
@@ -119,7 +136,6 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     parts.batches.at(0)
     size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
     report.say(f"networks {', '.join(recipe.networks)}: {size:.2f} million parameters")
-    report.say("no fault found")
 
 
 def recipes(report: Reporter) -> None:

@@ -47,12 +47,17 @@ class Grid:
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
+    @property
+    def orientation(self) -> str:
+        """How the file's own axes run: RAS where they go to the patient's right, front and head."""
+        return "".join(nib.aff2axcodes(self.disk_affine))
+
     def displacement_voxels(self, other: Grid) -> float:
         """Return how far, in voxels of this grid, the corner of `other` that moved most lies from this grid's."""
-        corners = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
-        corners[:, :3] *= np.array(self.shape) - 1
-        moved = np.linalg.inv(self.affine) @ other.affine @ corners.T
-        return float(np.abs(moved[:3] - corners.T[:3]).max())
+        units = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
+        here, there = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
+        moved = np.linalg.inv(self.affine) @ other.affine @ there
+        return float(np.abs(moved - here)[:3].max())
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_every_fault_of_every_file_is_said_at_once(make_dataset, recorder, tmp_p
         store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
     text = "\n".join(caught.value.faults)
     assert "case_000_0000.nii.gz: truncated or corrupt" in text
-    assert "case_001_0001.nii.gz is (20, 22, 10), case_001_0000.nii.gz is (20, 22, 12): resample" in text
+    assert "case_001_0001.nii.gz is (20, 22, 10), case_001_0000.nii.gz is (20, 22, 12), and a corner lies 2.0" in text
     assert "case_002_0001.nii.gz" in text and "not finite" in text
     assert "case_003.nii.gz: holds 9 (60 voxels), expected 0..2 and 3 for not annotated" in text
     assert "case_004_0001.nii.gz: its corner lies 1.5 voxels from that of case_004_0000.nii.gz" in text

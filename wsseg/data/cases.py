@@ -64,6 +64,20 @@ def read_dataset(
 ) -> Dataset:
     """Read a dataset folder: dataset.json and the names of its files; no volume is opened.
 
+    Raises:
+        DataError: With all faults, those of single files among them; the arguments are those of `look_over`.
+    """
+    dataset, strays = look_over(root, annotation, modalities, wanted, patient)
+    if strays:
+        raise DataError(strays)
+    return dataset
+
+
+def look_over(
+    root: Path, annotation: str, modalities: Mapping[str, str] | None, wanted: Iterable[str], patient: str | None
+) -> tuple[Dataset, list[str]]:
+    """Read a dataset folder, and return beside it the faults of single files, which the other files can do without.
+
     Args:
         root: The folder.
         annotation: The folder below it to learn from.
@@ -89,14 +103,14 @@ def read_dataset(
     test = _cases(root, "Ts", None, found, ending, None, [])
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
-    faults += _strays(root, annotation, ending)
+    strays = _strays(root, annotation, ending)
     undrawn = _undrawn(root / annotation, classes, [case.name for case in (*training, *test)], faults)
     if faults:
-        raise DataError(faults)
+        raise DataError([*faults, *strays])
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(meta.get("name", root.name))
     training = tuple(replace(case, undrawn=undrawn.get(case.name, ())) for case in training)
-    return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test)
+    return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test), strays
 
 
 def _metadata(root: Path) -> dict[str, Any]:
@@ -184,11 +198,16 @@ def file_if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+def patient_of(name: str, pattern: str | None) -> str | None:
+    """Return the patient whom a case's name tells by `data.patient`; its name without a pattern, None if none."""
     if pattern is None:
         return name
     match = re.search(pattern, name)
-    found = match and (match.group(1) if match.groups() else match.group(0))
+    return match and (match.group(1) if match.groups() else match.group(0))
+
+
+def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+    found = patient_of(name, pattern)
     if not found:
         faults.append(f"data.patient: {pattern!r} finds no patient in the case name {name!r}")
         return name
@@ -202,12 +221,15 @@ def _strays(root: Path, annotation: str, ending: str) -> list[str]:
         files = sorted(f for f in folder.glob("*") if not f.name.startswith("."))
         faults += [f"{f}: is a link to a file that is not there; mend it" for f in files if not f.exists()]
         other = [f for f in files if f.name.endswith((*ENDINGS, ".nrrd", ".mha")) and not f.name.endswith(ending)]
-        faults += [f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read" for f in other]
+        faults += [
+            f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read; convert it" for f in other
+        ]
         found[folder] = {f.name.removesuffix(ending) for f in files if f.name.endswith(ending)}
     known = {re.sub(r"_\d{4}$", "", stem) for stem in found[root / "imagesTr"]}
     orphans = sorted(found[root / annotation] - known)
     return faults + [
-        f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr" for n in orphans
+        f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr: bring it, or remove this"
+        for n in orphans
     ]
 
 
