@@ -67,8 +67,8 @@ def measure(opened: Opened, setting: Setting, faults: tuple[str, ...] = (), doub
 def _alignments(opened: Opened, setting: Setting) -> tuple[Alignment, ...]:
     """Align every modality of a case that shows anatomy to the first one.
 
-    PET and SPECT are left out: they show uptake, and mutual information is no guide to where that belongs. In 38
-    sarcomas its best shift of PET against CT lay up to 12 mm off the one at which the uptake covers the tumour.
+    PET and SPECT are left out: they show uptake, and mutual information is no guide to where that belongs. In 26
+    sarcomas whose uptake shows the tumour its best shift of PET against CT was over 8 mm off the tumour's in 13.
     """
     anatomical = [
         Look(name, setting.kinds[name], array)
