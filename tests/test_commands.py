@@ -166,6 +166,43 @@ def test_check_says_what_is_drawn_and_what_survives(make_dataset, make_recipe) -
     assert "4 cases to train on (4 annotated)" in result.stdout
 
 
+def test_an_annotation_is_simulated_shown_and_measured(make_dataset, tmp_path: Path) -> None:
+    root, protocols = make_dataset(cases=3), Path(__file__).parent.parent / "annotations"
+    said = wsseg("annotate", "simulate", root, protocols / "scribblebench.yaml", "--workers", 1).stdout
+    assert "scribblebench: simulated, 3 cases" in said and "a person would need about" in said
+    assert "data.annotation=annotations/scribblebench" in said
+    picture = tmp_path / "picture.png"
+    shown = wsseg("annotate", "show", root, "annotations/scribblebench", "--channel", "mr", "--out", picture)
+    assert picture.stat().st_size > 5000
+    assert shown.stdout.startswith("scribblebench: case_000, ") and "minutes" in shown.stdout
+    assert wsseg("annotate", "show", root, "scribblesTr", "--out", picture).stdout.startswith("scribblesTr: case_000")
+    measured = wsseg("annotate", "measure", root, "scribblesTr", "annotations/scribblebench").stdout
+    assert measured.count("scribblesTr") == measured.count("scribblebench") == 3, "a row a class"
+    assert "did you mean 'case_001'" in wsseg("annotate", "show", root, "scribblesTr", "--case", "case1", code=2).stderr
+    assert "has no image 'pet'" in wsseg("annotate", "show", root, "scribblesTr", "--channel", "pet", code=2).stderr
+    missing = wsseg("annotate", "simulate", tmp_path / "none", protocols / "points.yaml", code=2)
+    assert "dataset.json: no readable dataset.json" in missing.stderr
+
+
+def test_check_says_all_it_finds_by_severity_and_fails_on_errors_only(make_dataset, make_recipe) -> None:
+    root = make_dataset(cases=8)
+    recipe = make_recipe(root)
+    shutil.copy(root / "imagesTr/case_000_0001.nii.gz", root / "imagesTr/case_001_0001.nii.gz")
+    (root / "scribblesTr/case_002.nii.gz").unlink()
+    lines = wsseg("check", recipe).stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[-3:]] == ["warning", "hint", "1 warning, 1 hint"]
+    assert "case_001_0001.nii.gz: holds the same values as case_000_0001.nii.gz" in lines[-3]
+    assert any("million parameters" in line for line in lines), "it goes on to the networks"
+    (root / "labelsTr/case_001.nii.gz").write_bytes(b"")
+    (root / "imagesTr/case_004_0000.nii.gz").write_bytes(b"")
+    result = wsseg("check", recipe, code=2)
+    assert len(result.stderr.splitlines()) == 1 and "case_004_0000.nii.gz" in result.stderr
+    assert "labelsTr/case_001.nii.gz: not a readable" in result.stdout, "its dense label is not needed: a warning"
+    assert result.stdout.splitlines()[-1] == "1 error, 2 warnings, 1 hint"
+    networks = wsseg("check", make_recipe(make_dataset(name="b")), "networks.ct.features=6", code=2)
+    assert "give both the same features" in networks.stderr and networks.stdout.splitlines()[-1] == "1 error"
+
+
 def test_strokes_are_simulated_and_learned_from(make_dataset, make_recipe, tmp_path: Path) -> None:
     root = make_dataset()
     protocol = Path(__file__).parent.parent / "annotations" / "strokes.yaml"

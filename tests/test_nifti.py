@@ -99,6 +99,7 @@ def test_displacement_is_that_of_the_corner_that_moved_most():
     grid = nifti.grid_of((5, 6, 11), affine)
     assert grid.displacement_voxels(nifti.grid_of((5, 6, 11), moved)) == pytest.approx(1.5)
     assert grid.displacement_voxels(nifti.grid_of((5, 6, 11), stretched)) == pytest.approx(1.0)
+    assert grid.displacement_voxels(nifti.grid_of((5, 9, 11), affine)) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("share", [0, 1e-4, 0.003, 0.1, 0.5, 0.9, 0.999])

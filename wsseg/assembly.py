@@ -13,18 +13,19 @@ import numpy as np
 import torch
 
 from wsseg import plugins
-from wsseg.annotation.simulate import Protocol, simulate_strokes
+from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.contracts import Case, DataError, FaultsError, Network, RecipeError, Reporter, Spacing, Term
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
-from wsseg.data.cases import Dataset, Modality, Split, read_dataset, split
+from wsseg.data.cases import Dataset, Modality, Split, look_over, read_dataset, split
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
-from wsseg.data.phantoms import write_phantom
+from wsseg.data.phantoms import Labels, write_phantom
 from wsseg.data.transforms import Augmentation
-from wsseg.nifti import Array, read_grid
+from wsseg.nifti import read_grid
 from wsseg.prediction.predictor import Predictor
-from wsseg.recipe import load_yaml, recipe_from
+from wsseg.recipe import recipe_from
 from wsseg.runtime import ALONE, Runtime
 from wsseg.schema import DataSection, Recipe
 from wsseg.training.branches import Branches, BranchPlan
@@ -55,28 +56,26 @@ def find_root(root: str, report: Reporter) -> Path:
     if not root.startswith(PHANTOM):
         return Path(root).expanduser()
     report.say(f"{root} is an embedded phantom: made-up volumes, for trying things out")
-    protocol = Protocol(name="strokes")
-
-    def strokes(label: Array, case: str) -> Array:
-        return simulate_strokes(label, protocol, (protocol.seed, protocol.name, case), int(label.max()) + 1)
-
     name = root.removeprefix(PHANTOM)
-    return write_phantom(name, cache.cache_folder() / "phantoms" / name, strokes, report)
+    return write_phantom(name, cache.cache_folder() / "phantoms" / name, phantom_strokes, report)
 
 
-def read_protocol(path: Path) -> Protocol:
-    """Read an annotation protocol. Raises RecipeError with all its faults."""
-    plain, _ = load_yaml(path)
-    arguments, faults = plugins.checked_arguments(Protocol, plain, str(path))
-    if faults:
-        raise RecipeError([f.replace(f"{path}.", f"{path}: ", 1) for f in faults])
-    return Protocol(**arguments)
+def phantom_strokes(label: Labels, case: str) -> Labels:
+    """Return the strokes that an embedded phantom comes with: those of `annotations/strokes.yaml`."""
+    spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
+    return Strokes(name="strokes").draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:
     """Read the dataset folder that a recipe names. Raises DataError."""
     root = find_root(data.root, report)
     return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+
+
+def look_over_dataset(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
+    """Read the dataset folder that a recipe names, and the faults of its single files. Raises DataError."""
+    root = find_root(data.root, report)
+    return look_over(root, data.annotation, data.modalities, wanted, data.patient)
 
 
 def wanted_modalities(recipe: Recipe) -> list[str]:

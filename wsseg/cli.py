@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train 3D medical image segmentation from sparse annotation, on several modalities at once.",
 )
-annotate = typer.Typer(no_args_is_help=True, help="Make sparse annotation.")
+annotate = typer.Typer(no_args_is_help=True, help="Make, import and export sparse annotation.")
 app.add_typer(annotate, name="annotate")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="e.g. training.iterations=1000")]
@@ -161,16 +161,97 @@ def check(recipe: RecipePath, overrides: Overrides = None) -> None:
         commands.check(recipe, overrides or [], Terminal())
 
 
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; default: one a core, where there is enough to do.")
+]
+
+
 @annotate.command()
 def simulate(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder with dense labels in labelsTr.")],
-    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/strokes.yaml")],
+    dataset: DatasetPath,
+    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/scribblebench.yaml")],
+    workers: Workers = None,
 ) -> None:
-    """Simulate strokes from dense labels into DATASET/annotations/<protocol>/."""
+    """Simulate sparse annotation from the dense labels in labelsTr into DATASET/annotations/<protocol>/."""
     with _mending():
-        from wsseg import commands
+        from wsseg import annotate as verbs
 
-        commands.annotate_simulate(dataset, protocol, Terminal())
+        verbs.simulate(dataset, protocol, workers, Terminal())
+
+
+@annotate.command()
+def show(
+    dataset: DatasetPath,
+    annotation: Annotated[str, typer.Argument(help="A folder in it, e.g. annotations/scribblebench or scribblesTr.")],
+    case: Annotated[str | None, typer.Option(help="By default the first annotated one.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Which image; by default the first.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("annotation.png"),
+) -> None:
+    """Draw one annotated case as a picture: what was drawn, and the dense label's outlines, on the image."""
+    with _mending():
+        from wsseg import annotate as verbs
+
+        verbs.show(dataset, annotation, case, channel, out, Terminal())
+
+
+@annotate.command()
+def measure(
+    dataset: DatasetPath,
+    sets: Annotated[list[str], typer.Argument(metavar="ANNOTATION ...", help="Folders in it, e.g. scribblesTr.")],
+    axis: Annotated[Literal["x", "y", "z"], typer.Option(help="Across which slices were drawn.")] = "z",
+    workers: Workers = None,
+) -> None:
+    """Measure the strokes of annotation sets beside each other: how many, how long, how thick, how near the border."""
+    with _mending():
+        from wsseg import annotate as verbs
+
+        verbs.measure(dataset, sets, axis, workers, Terminal())
+
+
+@annotate.command("import")
+def import_(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder that the annotation is of.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Files or folders: .seg.nrrd, .nrrd, .nii.gz, .mha ...")
+    ],
+    name: Annotated[str, typer.Option(help="The folder under DATASET/annotations to write.")] = "imported",
+    unpainted: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="The value of a voxel that nobody drew; none: all were judged.")
+    ] = None,
+    map: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=CLASS", help='e.g. --map "Tumor=GTV"; or the class ignore.')
+    ] = None,
+    overlap: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Who wins in overlaps, the first first; or ignore.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="ITK-SNAP's label description, with the names.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Who is right where a file lies elsewhere than its image: file or image.")
+    ] = None,
+) -> None:
+    """Bring annotation of other tools into DATASET/annotations/<name>/."""
+    with _mending():
+        from wsseg import annotate as verbs
+
+        choices = verbs.Choices(name, unpainted, map or (), overlap or (), labels, grid)
+        verbs.bring_in(dataset, sources, choices, Terminal())
+
+
+@annotate.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A folder of annotation, of dense labels, or of predictions.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    format: Annotated[
+        str, typer.Option(help="seg.nrrd (3D Slicer), nii.gz, nrrd, mha (ITK-SNAP), nnunet.")
+    ] = "seg.nrrd",
+    dataset: Annotated[Path | None, typer.Option(help="The dataset that names the classes.")] = None,
+) -> None:
+    """Write label maps for other tools, with names and colours, to be opened over the image."""
+    with _mending():
+        from wsseg import annotate as verbs
+
+        verbs.bring_out(folder, out, format, dataset, Terminal())
 
 
 @app.command()

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from wsseg import assembly, geometry, nifti, planning
-from wsseg.annotation import simulate
+from wsseg import assembly, geometry, inspection, nifti, planning
 from wsseg.assembly import Parts, Prepared
-from wsseg.contracts import DataError, RecipeError, Reporter, Silent
+from wsseg.checking.finding import Finding, Severity
+from wsseg.checking.judging import show
+from wsseg.contracts import DataError, FaultsError, RecipeError, Reporter, Silent
 from wsseg.data.cases import image_cases
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import load_case
@@ -111,8 +112,23 @@ def evaluate(predictions: Path, references: Path, out: Path, tolerance_mm: float
 
 
 def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
-    """Read every file of a recipe's dataset but those of imagesTs, build its networks, and say what was found."""
+    """Say all that is found in a recipe's dataset, what would be trained on, and whether its networks can be built."""
     recipe = _read(path, overrides, report)
+    findings = inspection.inspect(recipe, report)
+    faults = [finding.line for finding in findings if finding.severity is Severity.ERROR]
+    try:
+        if not faults:
+            _try(recipe, report)
+    except FaultsError as error:
+        findings += tuple(Finding(Severity.ERROR, "", fault) for fault in error.faults)
+        faults += error.faults
+    show(findings, report)
+    if faults:
+        raise DataError(faults)
+
+
+def _try(recipe: Recipe, report: Reporter) -> None:
+    """Do all that a training does before its first iteration."""
     prepared = assembly.prepare(recipe, report)
     _say_data(recipe, prepared, report)
     recipe = planning.plan(recipe, prepared, report)
@@ -120,14 +136,6 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     parts.batches.at(0)
     size = sum(p.numel() for p in parts.branches.parameters()) / 1e6
     report.say(f"networks {', '.join(recipe.networks)}: {size:.2f} million parameters")
-    report.say("no fault found")
-
-
-def annotate_simulate(dataset: Path, protocol: Path, report: Reporter) -> None:
-    """Simulate strokes from the dense labels of a dataset."""
-    out = simulate.simulate_dataset(dataset, assembly.read_protocol(protocol), report)
-    report.say(f"strokes: {out}")
-    report.say(f"to learn from them: data.root={dataset} data.annotation={out.relative_to(dataset)}")
 
 
 def recipes(report: Reporter) -> None:
@@ -171,13 +179,20 @@ def _say_data(recipe: Recipe, prepared: Prepared, report: Reporter) -> None:
     )
     if idle:
         report.say(f"{idle} cases without annotation are not used, since data.unlabelled_share is 0")
+    if partly := [s.case.name for s in prepared.training if s.case.undrawn and s.meta.annotated is not None]:
+        report.say(
+            f"classes that were never drawn (annotated_classes) count as background in {len(partly)} training cases: "
+            f"{', '.join(partly[:10])}{' ...' * (len(partly) > 10)}"
+        )
     voxels = sum(float(torch.tensor(s.meta.shape).prod()) for s in prepared.training if s.meta.annotated is not None)
     rows = []
     for name, before in found.annotated_voxels.items():
-        after = found.surviving_voxels[name]
-        rows.append([name, f"{before}", f"{after}", f"{100 * after / max(voxels, 1):.3f} %"])
+        after, kept = found.surviving_voxels[name], found.kept_voxels[name]
+        fate = [f"{100 * kept / max(before, 1):.2f} %", f"{found.parts[name]}", f"{found.parts_lost[name]}"]
+        rows.append([name, f"{before}", *fate, f"{after}", f"{100 * after / max(voxels, 1):.3f} %"])
     x, y, z = prepared.preprocessing.spacing_mm
-    columns = ["class", "voxels as drawn", f"at {x:g} x {y:g} x {z:g} mm", "of all voxels"]
+    grid = f"at {x:g} x {y:g} x {z:g} mm"
+    columns = ["class", "voxels as drawn", "of them kept", "parts", "parts lost", grid, "of all voxels"]
     report.table(f"annotation {recipe.data.annotation}", columns, rows)
 
 
@@ -190,6 +205,7 @@ def _plan(typed: Recipe, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
         "folds": recipe.data.folds,
         "content": {s.case.name: s.folder.name for s in (*prepared.training, *prepared.held_out)},
         "training": {case.name: case.patient for case in prepared.split.training},
+        "never_drawn": {case.name: list(case.undrawn) for case in prepared.split.training if case.undrawn},
         "held_out": {case.name: case.patient for case in prepared.split.held_out},
         "fingerprint": prepared.fingerprint.model_dump(mode="json"),
         "preprocessing": prepared.preprocessing.model_dump(mode="json"),
@@ -210,8 +226,16 @@ def _open_tracker(
     run: RunFolder, recipe: Recipe, prepared: Prepared, parts: Parts, world: Runtime, report: Reporter
 ) -> Tracker:
     found = prepared.fingerprint
-    counts = {f"voxels/annotated/{scoring.plain(name)}": float(n) for name, n in found.annotated_voxels.items()}
-    counts |= {f"voxels/surviving/{scoring.plain(name)}": float(n) for name, n in found.surviving_voxels.items()}
+    told = {
+        "voxels/annotated": found.annotated_voxels,
+        "voxels/surviving": found.surviving_voxels,
+        "voxels/kept": found.kept_voxels,
+        "parts/annotated": found.parts,
+        "parts/lost": found.parts_lost,
+    }
+    counts = {
+        f"{what}/{scoring.plain(name)}": float(n) for what, by_class in told.items() for name, n in by_class.items()
+    }
     commit = git_commit(Path(__file__).parent)
     tracker = Tracker.open(
         run.path,

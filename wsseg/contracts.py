@@ -75,6 +75,7 @@ class Case:
         annotation: The label map to learn from; None where nobody annotated the case.
         reference: The dense truth; opened by evaluation only, never by a training loader.
         patient: Cases of one patient never stand on both sides of a split.
+        undrawn: Classes that nobody ever drew in it, though they may be there: 0 means background or one of them.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Case:
     annotation: Path | None
     reference: Path | None
     patient: str
+    undrawn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Batch:
         present: (B, M) bool, the case has the modality.
         given: (B, M) bool, networks may see it in this step (present and not dropped); the engine zeroes the rest.
         label: (B, X, Y, Z) int64 in {0..C-1, IGNORE}.
+        annotated_classes: (B, C) bool, False where a class was never drawn in the case: 0 in its label means background
+            or one of these. Only what reads classes from the label has to mind; background itself is always True.
         spacing_mm: (B, 3) float32, the size of a voxel.
         cases: The name of the case each slot came from.
     """
@@ -101,6 +105,7 @@ class Batch:
     present: Tensor
     given: Tensor
     label: Tensor
+    annotated_classes: Tensor
     spacing_mm: Tensor
     cases: tuple[str, ...]
 

@@ -35,8 +35,7 @@ def ignore_value(folder: Path) -> int | None:
     path = folder / "annotation.json"
     value = read_json(path).get("ignore_value")
     if value is None:
-        homes = [home for home in (folder.parent, folder.parent.parent) if (home / "dataset.json").is_file()]
-        home = homes[0] if homes else folder.parent
+        home = _home(folder)
         path, name = home / "dataset.json", folder.relative_to(home).as_posix()
         entry = read_json(path)
         scribbles, labels = entry.get("scribbles"), entry.get("labels")
@@ -47,6 +46,29 @@ def ignore_value(folder: Path) -> int | None:
     if value is not None and not is_whole(value):
         raise DataError(f"{path}: the ignore value is {value!r}: expected a whole number")
     return value
+
+
+def annotated_classes(folder: Path) -> tuple[Path, Any]:
+    """Return which classes were drawn in which cases of this folder, as a file says it, and that file.
+
+    `annotated_classes: {CASE: [class, ...]}` stands in the folder's own `annotation.json`, else in `dataset.json`, and
+    then holds for every folder of the dataset without such an entry of its own: what was never drawn in the dense
+    labels is not in strokes made from them either. In a case that it does not name all classes were drawn.
+
+    Raises:
+        DataError: A file is no JSON.
+    """
+    for path in (folder / "annotation.json", _home(folder) / "dataset.json"):
+        said = read_json(path).get("annotated_classes")
+        if said is not None:
+            return path, said
+    return folder / "annotation.json", {}
+
+
+def _home(folder: Path) -> Path:
+    """Return the root of the dataset that a folder of label maps belongs to."""
+    homes = [home for home in (folder.parent, folder.parent.parent) if (home / "dataset.json").is_file()]
+    return homes[0] if homes else folder.parent
 
 
 def is_whole(value: object) -> TypeGuard[int]:

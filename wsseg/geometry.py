@@ -1,4 +1,4 @@
-"""Resampling of images, labels, strokes and probabilities between grids that cover the same box.
+"""Resampling of images and probabilities between grids that cover the same box.
 
 All grids are cell-aligned: source and target tile the same extent, so the centre of target cell i lies at source
 coordinate (i + 1/2) S / T - 1/2 (torch's `align_corners=False`). What lies beyond the outermost centres repeats them.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Spacing, Triple
+from wsseg.contracts import Spacing, Triple
 
 Array = npt.NDArray[Any]
 ReadRows = Callable[[int, int, int], Tensor]
@@ -61,55 +61,6 @@ def resample_image(array: Array, shape: Triple) -> npt.NDArray[np.float32]:
     return np.clip(np.ascontiguousarray(image), low, high)
 
 
-def count_annotated(label: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.int64]:
-    """Return how many voxels are annotated with each class, (C,); taken before and after, it tells which survived.
-
-    Raises:
-        ValueError: The label is not uint8 or holds a value that is neither a class nor IGNORE.
-    """
-    if label.dtype != np.uint8:
-        raise ValueError(f"label is {label.dtype}, expected uint8")
-    counts = np.zeros(256, np.int64)
-    for plane in label:  # plane by plane: bincount widens what it counts to int64
-        counts += np.bincount(plane.ravel(), minlength=256)
-    strange = [int(v) for v in np.flatnonzero(counts) if classes <= v != IGNORE]
-    if strange:
-        raise ValueError(f"label holds {strange}, expected 0..{classes - 1} or {IGNORE}")
-    return counts[:classes]
-
-
-def resample_label(label: npt.NDArray[np.uint8], shape: Triple, classes: int) -> npt.NDArray[np.uint8]:
-    """Return a label map on another grid of the same box; sparse strokes survive it, and no annotation is invented.
-
-    A dense label (no IGNORE voxel): linear interpolation of each class's indicator, then the class with the most; a
-    tie goes to the lower class. A sparse label (any IGNORE voxel): along axes that shrink every annotated voxel falls
-    into the cell that holds its centre, and a cell takes the first in rank of the classes that fell into it: foreground
-    before background, among foreground the class with fewer annotated voxels in the case (equal: the higher number).
-    Cells without an annotated voxel are IGNORE. Along axes that grow: nearest.
-
-    Args:
-        label: (X, Y, Z) uint8 in {0..C-1, IGNORE}.
-        shape: The target grid.
-        classes: C, background included.
-
-    Returns:
-        uint8 of `shape`; the label itself where that is its own shape.
-
-    Raises:
-        ValueError: As `count_annotated`.
-    """
-    counts = count_annotated(label, classes)
-    if label.shape == tuple(shape):
-        return label
-    if counts.sum() < label.size:
-        return _grow_nearest(_pool_annotated(label, shape, counts), shape)
-
-    def indicator(c: int, first: int, last: int) -> Tensor:
-        return torch.from_numpy((label[first : last + 1] == c).astype(np.float32))
-
-    return _winners(indicator, [int(c) for c in np.flatnonzero(counts)], _triple(label.shape), shape, slab=16)
-
-
 def resample_probabilities_to_label(
     probabilities: Tensor | Array, shape: Triple, slab: int = 16
 ) -> npt.NDArray[np.uint8]:
@@ -126,8 +77,8 @@ def resample_probabilities_to_label(
     Returns:
         uint8 of `shape`.
     """
-    source = _triple(probabilities.shape[1:])
-    return _winners(_rows(probabilities), range(len(probabilities)), source, shape, slab)
+    source = triple(probabilities.shape[1:])
+    return winners(_rows(probabilities), range(len(probabilities)), source, shape, slab)
 
 
 def resample_channels(probabilities: Tensor | Array, shape: Triple) -> Array:
@@ -141,11 +92,51 @@ def resample_channels(probabilities: Tensor | Array, shape: Triple) -> Array:
         (C, *shape); float16 stays float16, all else becomes float32. On the channels' own grid they are unchanged.
     """
     half = str(probabilities.dtype).removeprefix("torch.") == "float16"
-    source, read = _triple(probabilities.shape[1:]), _rows(probabilities)
+    source, read = triple(probabilities.shape[1:]), _rows(probabilities)
     result = np.empty((len(probabilities), *shape), np.float16 if half else np.float32)
     for c in range(len(probabilities)):
         result[c] = _interpolated(read, c, source, shape, 0, shape[0]).cpu().numpy()
     return result
+
+
+def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Triple, slab: int) -> npt.NDArray[np.uint8]:
+    """Return the channel with the highest linearly interpolated value in each voxel of another grid, slab by slab.
+
+    Args:
+        read: Reads some rows of a channel.
+        channels: What `read` and the result know them by; of equal values the first wins.
+        source: The size of a channel.
+        shape: The target grid.
+        slab: Planes along x that are worked on at a time.
+    """
+    label = np.empty(shape, np.uint8)
+    for start in range(0, shape[0], slab):
+        stop = min(start + slab, shape[0])
+        best = _interpolated(read, channels[0], source, shape, start, stop)
+        winner = torch.full(best.shape, channels[0], dtype=torch.uint8, device=best.device)
+        for c in channels[1:]:
+            value = _interpolated(read, c, source, shape, start, stop)
+            winner.masked_fill_(value > best, c)
+            best = torch.maximum(best, value)
+        label[start:stop] = winner.cpu().numpy()
+    return label
+
+
+def darkest(image: Array) -> Array:
+    """Return (M,) what is taken to lie outside a volume (M, X, Y, Z): the lowest value of each modality.
+
+    A few broken voxels far below all others do not count: it is at least q - (median - q), q the 0.5th percentile.
+    """
+    flat = image.reshape(len(image), -1).astype(np.float32)
+    low, middle = np.percentile(flat, (0.5, 50), axis=1)
+    lowest: Array = np.maximum(flat.min(1), 2 * low - middle).astype(np.float32)
+    return lowest
+
+
+def triple(shape: Sequence[int] | Array) -> Triple:
+    """Return three whole numbers as a tuple."""
+    x, y, z = (int(n) for n in shape)
+    return x, y, z
 
 
 def _cubic_weights(source: int, target: int) -> npt.NDArray[np.float32]:
@@ -162,27 +153,6 @@ def _cubic_weights(source: int, target: int) -> npt.NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def _pool_annotated(label: npt.NDArray[np.uint8], shape: Triple, counts: Array) -> npt.NDArray[np.uint8]:
-    """Shrink a sparse label along the axes that shrink: each cell takes its first class in rank, or IGNORE."""
-    foreground = sorted(range(1, len(counts)), key=lambda c: (-counts[c], c))
-    by_rank = np.array([IGNORE, 0, *foreground], np.uint8)  # the last one wins
-    rank = np.zeros(256, np.uint8)
-    rank[by_rank] = np.arange(len(by_rank))
-    pooled = _triple(np.minimum(label.shape, shape))
-    # floor((i + 1/2) T / S), in whole numbers
-    cells = [(2 * np.arange(s) + 1) * t // (2 * s) for s, t in zip(label.shape, pooled, strict=True)]
-    best = np.zeros(pooled, np.uint8)
-    for x, plane in enumerate(label):
-        y, z = np.nonzero(plane != IGNORE)
-        np.maximum.at(best[cells[0][x]].reshape(-1), cells[1][y] * pooled[2] + cells[2][z], rank[plane[y, z]])
-    return by_rank[best]
-
-
-def _grow_nearest(label: npt.NDArray[np.uint8], shape: Triple) -> npt.NDArray[np.uint8]:
-    nearest = [(2 * np.arange(t) + 1) * s // (2 * t) for s, t in zip(label.shape, shape, strict=True)]
-    return np.ascontiguousarray(label[np.ix_(*nearest)])
-
-
 def _rows(channels: Tensor | Array) -> ReadRows:
     """Return what reads some rows of one channel as a float32 tensor."""
 
@@ -191,23 +161,6 @@ def _rows(channels: Tensor | Array) -> ReadRows:
         return rows.detach().float() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows, np.float32))
 
     return read
-
-
-def _winners(
-    read: ReadRows, channels: Sequence[int], source: Triple, shape: Triple, slab: int
-) -> npt.NDArray[np.uint8]:
-    """Return the channel with the highest interpolated value of each voxel, slab by slab."""
-    label = np.empty(shape, np.uint8)
-    for start in range(0, shape[0], slab):
-        stop = min(start + slab, shape[0])
-        best = _interpolated(read, channels[0], source, shape, start, stop)
-        winner = torch.full(best.shape, channels[0], dtype=torch.uint8, device=best.device)
-        for c in channels[1:]:
-            value = _interpolated(read, c, source, shape, start, stop)
-            winner.masked_fill_(value > best, c)
-            best = torch.maximum(best, value)
-        label[start:stop] = winner.cpu().numpy()
-    return label
 
 
 def _interpolated(read: ReadRows, c: int, source: Triple, shape: Triple, start: int, stop: int) -> Tensor:
@@ -235,19 +188,3 @@ def _lerp(volume: Tensor, axis: int, taps: tuple[Tensor, Tensor, Tensor]) -> Ten
     view = [1, 1, 1]
     view[axis] = -1
     return torch.lerp(volume.index_select(axis, low), volume.index_select(axis, high), weight.view(view))
-
-
-def _triple(shape: Sequence[int] | Array) -> Triple:
-    x, y, z = (int(n) for n in shape)
-    return x, y, z
-
-
-def darkest(image: Array) -> Array:
-    """Return (M,) what is taken to lie outside a volume (M, X, Y, Z): the lowest value of each modality.
-
-    A few broken voxels far below all others do not count: it is at least q - (median - q), q the 0.5th percentile.
-    """
-    flat = image.reshape(len(image), -1).astype(np.float32)
-    low, middle = np.percentile(flat, (0.5, 50), axis=1)
-    lowest: Array = np.maximum(flat.min(1), 2 * low - middle).astype(np.float32)
-    return lowest

@@ -47,12 +47,17 @@ class Grid:
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
+    @property
+    def orientation(self) -> str:
+        """How the file's own axes run: RAS where they go to the patient's right, front and head."""
+        return "".join(nib.aff2axcodes(self.disk_affine))
+
     def displacement_voxels(self, other: Grid) -> float:
         """Return how far, in voxels of this grid, the corner of `other` that moved most lies from this grid's."""
-        corners = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
-        corners[:, :3] *= np.array(self.shape) - 1
-        moved = np.linalg.inv(self.affine) @ other.affine @ corners.T
-        return float(np.abs(moved[:3] - corners.T[:3]).max())
+        units = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
+        here, there = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
+        moved = np.linalg.inv(self.affine) @ other.affine @ there
+        return float(np.abs(moved - here)[:3].max())
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,32 @@ def read(path: Path) -> Volume:
         array = _voxels(path, image).reshape(grid.disk_shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
-    turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows no other byte order
-    return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
+    return _turned(array, grid)
+
+
+def canonical(path: Path, array: Array, affine: Array) -> Volume:
+    """Bring an array in the axis order of a file of any format to the closest canonical (RAS) orientation.
+
+    Args:
+        path: The file, for the message.
+        array: (I, J, K), in the file's own axis order.
+        affine: (4, 4), the file's own: index -> mm, RAS.
+
+    Raises:
+        DataError: The affine maps the voxels nowhere sensible.
+    """
+    _check_affine(path, affine)
+    i, j, k = array.shape
+    return _turned(array, grid_of((i, j, k), affine))
+
+
+def as_on_disk(array: Array, grid: Grid) -> Array:
+    """Return a canonical array in the axis order of the file that its grid was read from. ValueError: other shape."""
+    if array.shape != grid.shape:
+        raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
+    turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
+    turned: Array = np.ascontiguousarray(apply_orientation(array, turn))
+    return turned
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
@@ -93,14 +121,10 @@ def write(path: Path, array: Array, grid: Grid) -> None:
     Raises:
         ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
     """
-    if array.shape != grid.shape:
-        raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"{path} ends neither in .nii nor in .nii.gz")
     kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
-    turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
-    turned = np.ascontiguousarray(apply_orientation(array.astype(kind, copy=False), turn))
-    image = nib.Nifti1Image(turned, grid.disk_affine)
+    image = nib.Nifti1Image(as_on_disk(array.astype(kind, copy=False), grid), grid.disk_affine)
     image.header.set_xyzt_units("mm")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial.{path.name}")
@@ -109,6 +133,13 @@ def write(path: Path, array: Array, grid: Grid) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _turned(array: Array, grid: Grid) -> Volume:
+    """Turn an array in its file's axis order to canonical orientation."""
+    turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows no other byte order
+    return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
 
 
 def grid_of(shape: Triple, affine: Array) -> Grid:

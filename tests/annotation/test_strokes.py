@@ -69,3 +69,68 @@ def test_large_components_are_picked_more_often() -> None:
     assert set(small) == {(1, 1)}
     with pytest.raises(ValueError, match="no component"):
         strokes.one_component(np.zeros((3, 3), bool), np.random.default_rng(0))
+
+
+def test_a_spline_stays_in_its_region_and_has_no_gap_where_that_is_convex() -> None:
+    u, v = np.indices((60, 70))
+    ellipse = ((u - 30) / 24) ** 2 + ((v - 34) / 30) ** 2 < 1
+    reach = []
+    for seed in range(30):
+        curve = strokes.spline(ellipse, np.random.default_rng(seed))
+        assert ellipse[tuple(curve.T)].all()
+        assert np.abs(np.diff(curve, axis=0)).max() <= 1
+        reach.append(np.ptp(curve, axis=0).max())
+    assert np.median(reach) > 15
+
+
+def test_a_spline_does_not_cross_what_lies_between_its_points() -> None:
+    walls = np.ones((40, 41), bool)
+    walls[:, 20] = False
+    walls[0, 20] = True  # a passage
+    sides = set()
+    for seed in range(30):
+        curve = strokes.spline(walls, np.random.default_rng(seed))
+        if 0 not in curve[:, 0]:
+            assert len(set(curve[:, 1] > 20)) == 1, "a point behind the wall is not seen"
+            sides.add(bool(curve[0, 1] > 20))
+    assert sides == {True, False}
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5])
+@pytest.mark.parametrize("shares", [(0.07, 0.15), (0.3, 0.3)])
+def test_a_bent_piece_lies_deeper_than_asked_and_is_no_longer(depth: int, shares: tuple[float, float]) -> None:
+    u, v = np.indices((50, 50))
+    region = ((u - 25) / 20) ** 2 + ((v - 25) / 12) ** 2 < 1
+    outside = np.argwhere(~region)
+    depths = np.array(
+        [np.sqrt(((p - outside) ** 2).sum(1).min()) if region[tuple(p)] else 0 for p in np.ndindex(50, 50)]
+    )
+    inside = depths.reshape(50, 50) > depth
+    outline = inside & ~ndimage.binary_erosion(inside)
+    for seed in range(5):
+        piece = strokes.bent_piece(region, depth, shares, np.random.default_rng(seed))
+        assert outline[tuple(piece.T)].all()
+        assert 1 <= len(piece) <= shares[1] * outline.sum() + 2
+        assert len(piece) >= shares[0] * outline.sum() - 2
+        mask = np.zeros(region.shape, bool)
+        mask[tuple(piece.T)] = True
+        assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
+    assert not len(strokes.bent_piece(region, 30, shares, np.random.default_rng(0)))
+
+
+def test_border_strokes_come_where_the_border_bends() -> None:
+    bar = np.zeros((30, 120), bool)
+    bar[8:22, 10:110] = True
+    ends = 0
+    for seed in range(100):
+        piece = strokes.bent_piece(bar, 2, (0.02, 0.02), np.random.default_rng(seed))
+        ends += bool((np.abs(piece[:, 1] - 59.5) > 40).any())
+    # The two ends hold about a quarter of the outline, but most of its curvature.
+    assert ends > 35
+
+
+def test_pens() -> None:
+    assert strokes.disc(1).tolist() == [[True]]
+    assert strokes.disc(3).sum() == 5
+    assert strokes.disc(5).sum() == 13
+    assert strokes.square(3).all() and strokes.square(3).shape == (3, 3)

@@ -1,7 +1,9 @@
 """What a slot holds follows from (seed, iteration, slot) and nothing else."""
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,21 @@ def test_every_labelled_patch_holds_annotation_and_a_third_is_drawn_around_foreg
     assert abs(drawn.count(1) - drawn.count(2)) < 60
 
 
+def test_a_slot_knows_which_classes_were_never_drawn_in_its_case(batches, make_dataset) -> None:
+    root = make_dataset()
+    meta = json.loads((root / "dataset.json").read_text())
+    meta["annotated_classes"] = {"case_000": ["left"], "case_004": ["right"]}
+    (root / "dataset.json").write_text(json.dumps(meta))
+    mixed, rows = batches(root), {"case_000": [True, True, False], "case_004": [True, False, True]}
+    seen = set()
+    for n in range(20):
+        batch = mixed.at(n)
+        assert batch.annotated_classes.dtype == torch.bool
+        assert batch.annotated_classes.tolist() == [rows.get(name, [True] * 3) for name in batch.cases]
+        seen |= set(batch.cases)
+    assert seen >= set(rows)
+
+
 def test_unlabelled_cases_fill_their_share_of_the_slots(batches, make_dataset) -> None:
     root = make_dataset()
     for n in (1, 4):
@@ -91,7 +108,7 @@ def test_two_processes_see_what_one_with_the_doubled_batch_sees(batches, make_da
     for iteration in range(4):
         expected, found = whole.at(iteration), [part.at(iteration) for part in parts]
         assert expected.cases == found[0].cases + found[1].cases
-        for name in ("image", "label", "given"):
+        for name in ("image", "label", "given", "annotated_classes"):
             assert same(getattr(expected, name), torch.cat([getattr(batch, name) for batch in found]))
 
 
@@ -146,6 +163,19 @@ def test_a_dense_case_is_seen_from_within_and_nothing_is_said_about_outside(batc
     large = batches(annotation="labelsTr", patch_size=(40, 44, 24), augmentation=still, batch_size=1).at(0)
     outside = beyond(large.image[0, 0])
     assert (large.label[0][outside] == IGNORE).all() and (large.label[0][~outside] != IGNORE).all()
+
+
+def test_within_the_volume_no_background_is_invented(batches, make_dataset) -> None:
+    root = make_dataset()
+    for path in (root / "scribblesTr").iterdir():
+        image = nib.load(path)
+        label = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(label == 0, 3, label).astype(np.uint8), image.affine), path)
+    plain = batches(root, augmentation=Augmentation(enabled=False))
+    for n in range(30):
+        batch = plain.at(n)
+        for image, label in zip(batch.image[:, 0], batch.label, strict=True):
+            assert not ((label == 0) & ~beyond(image)).any()
 
 
 def test_a_small_volume_lies_in_the_middle_of_the_patch(batches) -> None:

@@ -60,6 +60,40 @@ def test_the_ignore_value_is_found_where_it_is_declared(make_dataset) -> None:
     assert read(root, "labelsTr").classes == ("background", "left", "right")
 
 
+def test_classes_never_drawn_in_a_case_are_said_by_the_dataset_or_by_the_folder_which_wins(make_dataset) -> None:
+    root = make_dataset()
+    assert all(case.undrawn == () for case in read(root).training)
+    edit(root, annotated_classes={"case_001": ["left"], "case_003": ["background", "right", "left"], "case_100": []})
+    for annotation in ("scribblesTr", "labelsTr"):
+        assert [c.undrawn for c in read(root, annotation).training] == [(), (2,), (), (), (), ()]
+    (root / "scribblesTr/annotation.json").write_text('{"annotated_classes": {"case_004": []}}')
+    assert [c.undrawn for c in read(root).training] == [(), (), (), (), (1, 2), ()]
+    assert read(root).ignore_value == 3, "what the folder does not say is still found in dataset.json"
+    assert read(root, "labelsTr").training[1].undrawn == (2,)
+    (root / "scribblesTr/annotation.json").write_text('{"annotated_classes": {}}')
+    assert all(case.undrawn == () for case in read(root).training)
+
+
+def test_every_fault_of_annotated_classes_is_said_with_what_may_be_meant(make_dataset) -> None:
+    root = make_dataset()
+    said = {"case_01": ["left"], "CT": [], "case_002": ["Left", "spleen"], "case_003": "left", "case_004": [2]}
+    edit(root, annotated_classes=said)
+    with pytest.raises(DataError) as caught:
+        read(root)
+    place = f"{root / 'dataset.json'}: annotated_classes: "
+    assert list(caught.value.faults) == [
+        place + "there is no case 'case_01'; did you mean 'case_001'?",
+        place + "there is no case 'CT'",
+        place + "'case_002': no class 'Left'; did you mean 'left'?",
+        place + "'case_002': no class 'spleen'; known: background, left, right",
+        place + "'case_003' is 'left': expected a list of class names",
+        place + "'case_004': no class 2; known: background, left, right",
+    ]
+    edit(root, annotated_classes=["left"])
+    with pytest.raises(DataError, match=r"annotated_classes is \['left'\]: expected \{CASE: \["):
+        read(root)
+
+
 def test_all_faults_of_a_folder_are_said_at_once(make_dataset) -> None:
     root = make_dataset()
     edit(root, labels={"background": 0, "left": 2}, file_ending=".nrrd")

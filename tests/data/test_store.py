@@ -1,6 +1,7 @@
 """Each case is read once, checked, and kept as a map that a patch is cut from."""
 
 import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -98,7 +99,7 @@ def test_every_fault_of_every_file_is_said_at_once(make_dataset, recorder, tmp_p
         store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
     text = "\n".join(caught.value.faults)
     assert "case_000_0000.nii.gz: truncated or corrupt" in text
-    assert "case_001_0001.nii.gz is (20, 22, 10), case_001_0000.nii.gz is (20, 22, 12): resample" in text
+    assert "case_001_0001.nii.gz is (20, 22, 10), case_001_0000.nii.gz is (20, 22, 12), and a corner lies 2.0" in text
     assert "case_002_0001.nii.gz" in text and "not finite" in text
     assert "case_003.nii.gz: holds 9 (60 voxels), expected 0..2 and 3 for not annotated" in text
     assert "case_004_0001.nii.gz: its corner lies 1.5 voxels from that of case_004_0000.nii.gz" in text
@@ -113,6 +114,39 @@ def test_a_class_that_nobody_drew_is_a_fault(make_dataset, recorder, tmp_path: P
     stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
     faults = annotation_faults(dataset, stored, "scribblesTr")
     assert len(faults) == 1 and "class 'right' has no voxel left in the training cases" in faults[0]
+
+
+def test_a_class_drawn_where_it_is_said_to_be_undrawn_is_a_fault(make_dataset, recorder, tmp_path: Path) -> None:
+    root = make_dataset()
+    meta = json.loads((root / "dataset.json").read_text())
+    meta["annotated_classes"] = {"case_001": ["left"], "case_002": ["right"]}
+    (root / "dataset.json").write_text(json.dumps(meta))
+    rewrite(root / "scribblesTr/case_002.nii.gz", lambda a: np.where(a == 1, 3, a))
+    dataset = dataset_of(root)
+    stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
+    assert annotation_faults(dataset, stored, "scribblesTr") == [
+        f"{root}/scribblesTr/case_001.nii.gz: holds 60 voxels of 'right', which was never drawn in this case as "
+        "annotated_classes says: name it there, or erase them"
+    ]
+
+
+def test_what_became_of_the_strokes_is_summed_up_by_class(make_dataset, recorder, tmp_path: Path) -> None:
+    root = make_dataset(cases=2)
+    for path in (root / "scribblesTr").iterdir():
+        image = nib.load(path)
+        drawn = np.full(image.shape, 3, np.uint8)
+        drawn[4:16, 10, 5] = 1
+        drawn[4:16, 11, 5] = 2  # beside it: on the coarser grid they share their voxels
+        drawn[3:6, 2, 9] = 0
+        drawn[12, 14, 2:10:3] = 2
+        nib.save(nib.Nifti1Image(drawn, image.affine), path)
+    dataset = dataset_of(root)
+    found = sum_up(dataset, store(dataset, dataset.training, SPACING, recorder, tmp_path / "store"))
+    assert found.annotated_voxels == {"background": 6, "left": 24, "right": 30}
+    assert found.surviving_voxels == {"background": 4, "left": 12, "right": 6}
+    assert found.kept_voxels == {"background": 6, "left": 24, "right": 6}
+    assert found.parts == {"background": 2, "left": 2, "right": 8}
+    assert found.parts_lost == {"background": 0, "left": 0, "right": 2}
 
 
 def test_a_reference_that_is_not_dense_is_none(make_dataset) -> None:

@@ -22,10 +22,12 @@ def build(
     names: Sequence[str] = ("ct", "mr", "cross"),
     spacing_mm: Sequence[float] = (3.0, 3.0, 4.0),
     identical: bool = False,
+    undrawn: bool = False,
 ) -> Step:
     """A step of random logits; every class is annotated in every slot unless `annotated` is 0.
 
-    With `identical` all networks say the same, in features of one width.
+    With `identical` all networks say the same, in features of one width. With `undrawn` the last class was never drawn
+    in the first slot, nor (of more than two classes) the first but one in the last.
     """
     g = torch.Generator().manual_seed(seed)
     widths = dict.fromkeys(READS, 6) if identical else FEATURES
@@ -37,6 +39,13 @@ def build(
     label = torch.where(torch.rand(label.shape, generator=g) < annotated, label, IGNORE)
     if annotated > 0:
         label.view(batch, -1)[:, :classes] = torch.arange(classes)
+    drawn = torch.ones(batch, classes, dtype=torch.bool)
+    if undrawn:
+        drawn[-1, 1] = classes == 2
+        drawn[0, -1] = False
+        for slot in range(batch):
+            for c in (~drawn[slot]).nonzero():
+                label[slot][label[slot] == c] = 0
     half = [(size + 1) // 2 for size in shape]
     outputs = {
         name: Output(
@@ -57,7 +66,7 @@ def build(
     here = torch.ones(batch, 2, dtype=torch.bool)
     image = torch.randn(batch, 2, *shape, generator=g)
     spacing = torch.tensor(spacing_mm).expand(batch, 3)
-    return Step(Batch(image, here, here, label, spacing, ("phantom",) * batch), outputs, 10, 100)
+    return Step(Batch(image, here, here, label, drawn, spacing, ("phantom",) * batch), outputs, 10, 100)
 
 
 def describe(step: Step, name: str = "term") -> TermSetting:

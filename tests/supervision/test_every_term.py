@@ -13,6 +13,7 @@ from wsseg.contracts import Output, Step, Term
 NAMES = plugins.names("supervision")
 CLASSES = {name: plugins.find("supervision", name, Term) for name in NAMES}
 PAIRWISE = [name for name in NAMES if CLASSES[name].minimum_networks > 1]
+READS_CLASSES = {"partial_cross_entropy", "partial_loss", "prototype_contrast"}
 every_term = pytest.mark.parametrize("name", NAMES)
 
 
@@ -68,6 +69,31 @@ def test_it_is_a_finite_scalar_whose_gradient_reaches_every_network(
     for network, grads in gradients(step).items():
         assert all(g.isfinite().all() for g in grads), network
         assert any(g.abs().max() > 0 for g in grads), f"{network} learns nothing from {name}"
+
+
+@every_term
+@pytest.mark.parametrize(("classes", "batch", "deep"), [(2, 1, False), (2, 2, True), (4, 3, True)])
+def test_classes_that_were_never_drawn_leave_it_finite_and_every_network_learns(
+    name: str, construct: Callable, make_step: Callable, classes: int, batch: int, deep: bool
+) -> None:
+    step = make_step(classes, (5, 6, 4), batch, deep=deep, undrawn=True)
+    loss = value(construct(name, step), step)
+    assert loss.shape == () and loss.isfinite()
+    loss.backward()
+    for network, grads in gradients(step).items():
+        assert all(g.isfinite().all() for g in grads), network
+        nothing_to_learn = classes == 2 and batch == 1 and name in READS_CLASSES  # all is background
+        assert nothing_to_learn or any(g.abs().max() > 0 for g in grads), network
+
+
+@every_term
+def test_only_a_term_that_reads_classes_minds_those_never_drawn(
+    name: str, construct: Callable, make_step: Callable
+) -> None:
+    step = make_step(deep=True, undrawn=True)
+    drawn = replace(step.batch, annotated_classes=torch.ones_like(step.batch.annotated_classes))
+    differs = value(construct(name, step), step) != value(construct(name, step), replace(step, batch=drawn))
+    assert differs == (name in READS_CLASSES)
 
 
 @every_term

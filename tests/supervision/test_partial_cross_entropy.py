@@ -15,6 +15,23 @@ def test_cross_entropy_equals_torchs(make_step: Callable, setting_of: Callable) 
     torch.testing.assert_close(loss, expected)
 
 
+def test_of_a_class_never_drawn_background_is_not_learned(make_step: Callable, setting_of: Callable) -> None:
+    step = make_step(4, (4, 4, 4), undrawn=True, deep=True)
+    loss = PartialCrossEntropy(setting_of(step))(step)
+    loss.backward()
+    p = step.outputs["ct"].logits.softmax(1)
+    grad, label = step.outputs["ct"].logits.grad, step.batch.label
+    # Slot 0: classes 0 and 3 are one. At a voxel of label 0 both are pulled up, each by its share of their sum.
+    zero = label[0] == 0
+    pulled, share = grad[0, :, zero], p[0, :, zero]
+    torch.testing.assert_close(pulled[0] / share[0], pulled[3] / share[3])
+    assert (pulled[0] < 0).all() and (pulled[1] > 0).all()
+    # Slot 1: classes 0 and 1 are.
+    pulled, share = grad[1, :, label[1] == 0], p[1, :, label[1] == 0]
+    torch.testing.assert_close(pulled[0] / share[0], pulled[1] / share[1])
+    assert step.outputs["ct"].deep_logits[0].grad.isfinite().all()
+
+
 def test_two_scales_count_two_to_one(make_step: Callable, setting_of: Callable) -> None:
     step = make_step(shape=(8, 8, 8), annotated=1.0, deep=True, names=("ct",))
     output = step.outputs["ct"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE, Step, Term
+from wsseg.contracts import IGNORE, Step, Term, masked_mean
+from wsseg.supervision._scales import pooled_label, scale_weights
 from wsseg.supervision.partial_cross_entropy import PartialCrossEntropy
 from wsseg.supervision.partial_loss import PartialLoss
 
@@ -15,8 +16,13 @@ def only(step: Step, *names: str) -> Step:
     return replace(step, outputs={name: step.outputs[name] for name in names})
 
 
-def nnunet(z: torch.Tensor, y: torch.Tensor, batch_dice: bool, smooth: float = 1e-5) -> torch.Tensor:
-    """nnU-Net's DC_and_CE_loss with an ignore label, written voxel by voxel from its equations."""
+def nnunet(
+    z: torch.Tensor, y: torch.Tensor, batch_dice: bool, drawn: torch.Tensor, smooth: float = 1e-5
+) -> torch.Tensor:
+    """nnU-Net's DC_and_CE_loss with an ignore label, written voxel by voxel from its equations.
+
+    Where classes were not `drawn` (B, C) they are added to the background, and left out of Dice.
+    """
     slots, classes = z.shape[:2]
     ce, count = z.new_zeros(()), 0
     overlap, predicted, true = (z.new_zeros(slots, classes) for _ in range(3))
@@ -24,31 +30,82 @@ def nnunet(z: torch.Tensor, y: torch.Tensor, batch_dice: bool, smooth: float = 1
         b, voxel, c = where[0], where[1:], int(y[tuple(where)])
         e = z[b, :, voxel[0], voxel[1], voxel[2]].exp()
         p = e / e.sum()
+        p = torch.stack([p[~drawn[b]].sum() + p[0], *p[1:]]) * drawn[b]
         ce, count = ce - p[c].log(), count + 1
         one_hot = torch.eye(classes, dtype=z.dtype)[c]
         row = torch.eye(slots, dtype=z.dtype)[b][:, None]
         overlap, predicted, true = overlap + row * p * one_hot, predicted + row * p, true + row * one_hot
+    taking_part = drawn
     if batch_dice:
-        overlap, predicted, true = overlap.sum(0), predicted.sum(0), true.sum(0)
+        overlap, predicted, true, taking_part = overlap.sum(0), predicted.sum(0), true.sum(0), drawn.any(0)
     dice = (2 * overlap + smooth) / torch.clip(true + predicted + smooth, 1e-8)
-    return ce / count - dice[..., 1:].mean()
+    return ce / count - dice[..., 1:][taking_part[..., 1:]].mean()
 
 
 @pytest.mark.parametrize("annotated", [0.2, 1.0])
 @pytest.mark.parametrize("batch_dice", [True, False])
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("classes", "undrawn"), [(2, False), (2, True), (4, False), (4, True)])
 def test_it_equals_nnunets_partial_loss_plus_one(
-    make_step: Callable, setting_of: Callable, classes: int, batch_dice: bool, annotated: float
+    make_step: Callable, setting_of: Callable, classes: int, undrawn: bool, batch_dice: bool, annotated: float
 ) -> None:
-    step = only(make_step(classes, (4, 3, 4), annotated=annotated), "mr")
+    step = only(make_step(classes, (4, 4, 4), annotated=annotated, undrawn=undrawn), "mr")
     loss = PartialLoss(setting_of(step), batch_dice=batch_dice)(step)
     loss.backward()
     z = step.outputs["mr"].logits
     z64 = z.detach().double().requires_grad_()
-    expected = nnunet(z64, step.batch.label, batch_dice)
+    expected = nnunet(z64, step.batch.label, batch_dice, step.batch.annotated_classes)
     expected.backward()
     torch.testing.assert_close(loss.double(), expected + 1, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(z.grad.double(), z64.grad, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_where_all_classes_were_drawn_it_is_what_it_was_before_that_could_be_said(
+    make_step: Callable, setting_of: Callable, batch_dice: bool
+) -> None:
+    def before(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        annotated = label != IGNORE
+        log_p = logits.log_softmax(1)
+        ce = masked_mean(-log_p.gather(1, torch.where(annotated, label, 0)[:, None]), annotated[:, None])
+        p = log_p[:, 1:].exp() * annotated[:, None]
+        truth = torch.stack([label == c for c in range(1, 3)], 1)
+        over = (0, 2, 3, 4) if batch_dice else (2, 3, 4)
+        dice = (2 * (p * truth).sum(over) + 1e-5) / (p.sum(over) + truth.sum(over) + 1e-5).clamp(min=1e-8)
+        counted = annotated.any()[None] if batch_dice else annotated.flatten(1).any(1)[:, None]
+        return ce + masked_mean(1 - dice, counted)
+
+    step, other = only(make_step(deep=True), "ct"), only(make_step(deep=True), "ct")
+    step.batch.label[1, 3:] = other.batch.label[1, 3:] = IGNORE
+    loss = PartialLoss(setting_of(step), batch_dice=batch_dice)(step)
+    output = other.outputs["ct"]
+    coarse = pooled_label(other.batch.label, (3, 3, 4), 3)
+    weights = scale_weights(2)
+    expected = torch.stack(
+        [weights[0] * before(output.logits, other.batch.label), weights[1] * before(output.deep_logits[0], coarse)]
+    ).sum()
+    assert loss == expected
+    loss.backward()
+    expected.backward()
+    assert torch.equal(step.outputs["ct"].logits.grad, output.logits.grad)
+    assert torch.equal(step.outputs["ct"].deep_logits[0].grad, output.deep_logits[0].grad)
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_a_class_drawn_nowhere_in_the_batch_has_no_say(
+    make_step: Callable, setting_of: Callable, batch_dice: bool
+) -> None:
+    step = only(make_step(4), "ct")
+    step.batch.annotated_classes[:, 3] = False
+    step.batch.label[step.batch.label == 3] = 0
+    loss = PartialLoss(setting_of(step), batch_dice=batch_dice)(step)
+    logits = step.outputs["ct"].logits.detach()
+    three = torch.cat([logits[:, [0, 3]].logsumexp(1, keepdim=True), logits[:, 1:3]], 1).requires_grad_()
+    fewer = replace(
+        step,
+        batch=replace(step.batch, annotated_classes=step.batch.annotated_classes[:, :3]),
+        outputs={"ct": replace(step.outputs["ct"], logits=three)},
+    )
+    torch.testing.assert_close(loss, PartialLoss(setting_of(fewer), batch_dice=batch_dice)(fewer))
 
 
 def test_its_two_parts_are_weighted(make_step: Callable, setting_of: Callable) -> None:
@@ -64,7 +121,7 @@ def test_a_slot_without_annotation_does_not_dilute_dice(make_step: Callable, set
     step.batch.label[1] = IGNORE
     first = replace(
         step,
-        batch=replace(step.batch, label=step.batch.label[:1]),
+        batch=replace(step.batch, label=step.batch.label[:1], annotated_classes=step.batch.annotated_classes[:1]),
         outputs={"ct": replace(step.outputs["ct"], logits=step.outputs["ct"].logits[:1], valid=torch.tensor([True]))},
     )
     term = PartialLoss(setting_of(step), batch_dice=False)

@@ -117,6 +117,23 @@ def test_a_class_never_seen_is_left_out(one_hot_step: Callable, setting_of: Call
     assert term(full).item() == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-5)
 
 
+def test_background_of_a_case_with_classes_never_drawn_is_no_anchor(
+    one_hot_step: Callable, setting_of: Callable
+) -> None:
+    truth = scattered()
+    step = one_hot_step(truth, torch.ones_like(truth, dtype=torch.bool))
+    step.batch.annotated_classes[1, 2] = False
+    step.batch.label[1][truth[1] == 2] = 0  # what a dense label says where the undrawn class lies
+    with torch.no_grad():
+        step.outputs["ct"].decoder[0].add_(0.3 * torch.randn(step.outputs["ct"].decoder[0].shape))
+        step.outputs["ct"].logits.copy_(F.one_hot(truth, 3).movedim(-1, 1) * 10.0)
+    term = identity(PrototypeContrast(setting_of(step), dimensions=6, anchors=1000))
+    term(step)
+    term(step).backward()
+    touched = step.outputs["ct"].decoder[0].grad.abs().amax(1) > 0
+    assert torch.equal(touched[1], truth[1] == 1) and touched[0].all() and touched[2].all()
+
+
 def test_one_class_alone_is_nothing_but_is_remembered(one_hot_step: Callable, setting_of: Callable) -> None:
     truth = scattered()
     step = one_hot_step(truth, truth == 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsseg.contracts import IGNORE
-from wsseg.supervision._scales import pooled_label, scale_weights
+from wsseg.supervision._scales import merged, pooled_label, scale_weights
 
 
 def test_scales_halve_and_the_coarsest_of_three_is_silent() -> None:
@@ -56,3 +56,20 @@ def test_a_dense_structure_does_not_grow() -> None:
     coarse = pooled_label(label, (4, 4, 4), 2)
     assert 8 * int((coarse == 1).sum()) <= int((label == 1).sum())
     assert not (coarse == IGNORE).any()
+
+
+def test_undrawn_classes_count_as_background_and_nothing_else_changes() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = (5 * torch.randn(3, 4, 4, 4, 4, generator=g)).requires_grad_()
+    drawn = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 1, 0]], dtype=torch.bool)
+    together = merged(logits, drawn)
+    assert torch.equal(together[0], logits[0]), "bit for bit"
+    p, q = logits.softmax(1), together.softmax(1)
+    expected = torch.zeros_like(p)
+    for b, c in itertools.product(range(3), range(4)):
+        expected[b, c if drawn[b, c] else 0] += p[b, c]
+    torch.testing.assert_close(q, expected)
+    (q[:, 0].log().sum() + q[:, 2].square().sum()).backward()
+    found, logits.grad = logits.grad, None
+    (expected[:, 0].log().sum() + expected[:, 2].square().sum()).backward()
+    torch.testing.assert_close(found, logits.grad)

@@ -45,6 +45,10 @@ leaves = {
 flat = [tensor for tensors in leaves.values() for tensor in tensors]
 label = torch.randint(0, CLASSES, (SLOTS, *SHAPE), generator=g)
 label[torch.rand(label.shape, generator=g) > torch.tensor([0.05, 0.9, 0, 0])[:, None, None, None]] = IGNORE
+drawn = torch.ones(SLOTS, CLASSES, dtype=torch.bool)
+for slot, c in ((0, 2), (1, 1)):
+    drawn[slot, c] = False
+    label[slot][label[slot] == c] = 0
 image = torch.randn(SLOTS, 2, *SHAPE, generator=g)
 
 def step(part):
@@ -54,7 +58,8 @@ def step(part):
     }
     here = torch.ones(SLOTS, 2, dtype=torch.bool)[part]
     spacing = torch.tensor([[3.0, 3.0, 4.0]] * SLOTS)[part]
-    return Step(Batch(image[part], here, here, label[part], spacing, ("made",) * len(here)), outputs, 10, 100)
+    batch = Batch(image[part], here, here, label[part], drawn[part], spacing, ("made",) * len(here))
+    return Step(batch, outputs, 10, 100)
 
 def measure(term, part):
     torch.manual_seed(1)

@@ -161,7 +161,7 @@ def test_what_is_not_given_is_hidden_from_the_networks(engine) -> None:
     given = batch.given.clone()
     given[:, 1] = False
     made.trainer.branches.eval()
-    fields = {name: getattr(batch, name) for name in ("present", "label", "spacing_mm", "cases")}
+    fields = {name: getattr(batch, name) for name in ("present", "label", "annotated_classes", "spacing_mm", "cases")}
     one = made.trainer.branches(Batch(image=batch.image, given=given, **fields))
     noise = batch.image.clone()
     noise[:, 1] = torch.randn_like(noise[:, 1])

@@ -87,7 +87,10 @@ class Batches:
             image, label, present, sampling.patch_size, spacing, sampling.augmentation, randoms
         )
         names = tuple(s.case.name for s, _ in chosen)
-        return Batch(image, present, given, label, spacing.to(self.device), names)
+        drawn = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
+        for row, (s, _) in zip(drawn, chosen, strict=True):
+            row[list(s.case.undrawn)] = False
+        return Batch(image, present, given, label, drawn.to(self.device), spacing.to(self.device), names)
 
     def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[Stored, Array]:
         """Choose a slot's case and the voxel at its patch's centre."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from wsseg.contracts import IGNORE, Case, DataError
-from wsseg.declared import ignore_value
+from wsseg.declared import annotated_classes, ignore_value
 from wsseg.plugins import suggest
 
 ENDINGS = (".nii.gz", ".nii")
@@ -64,6 +64,20 @@ def read_dataset(
 ) -> Dataset:
     """Read a dataset folder: dataset.json and the names of its files; no volume is opened.
 
+    Raises:
+        DataError: With all faults, those of single files among them; the arguments are those of `look_over`.
+    """
+    dataset, strays = look_over(root, annotation, modalities, wanted, patient)
+    if strays:
+        raise DataError(strays)
+    return dataset
+
+
+def look_over(
+    root: Path, annotation: str, modalities: Mapping[str, str] | None, wanted: Iterable[str], patient: str | None
+) -> tuple[Dataset, list[str]]:
+    """Read a dataset folder, and return beside it the faults of single files, which the other files can do without.
+
     Args:
         root: The folder.
         annotation: The folder below it to learn from.
@@ -89,12 +103,14 @@ def read_dataset(
     test = _cases(root, "Ts", None, found, ending, None, [])
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
-    faults += _strays(root, annotation, ending)
+    strays = _strays(root, annotation, ending)
+    undrawn = _undrawn(root / annotation, classes, [case.name for case in (*training, *test)], faults)
     if faults:
-        raise DataError(faults)
+        raise DataError([*faults, *strays])
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(meta.get("name", root.name))
-    return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test)
+    training = tuple(replace(case, undrawn=undrawn.get(case.name, ())) for case in training)
+    return Dataset(name, root, ending, found, classes, ignore, reference_ignore, training, test), strays
 
 
 def _metadata(root: Path) -> dict[str, Any]:
@@ -182,11 +198,16 @@ def file_if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+def patient_of(name: str, pattern: str | None) -> str | None:
+    """Return the patient whom a case's name tells by `data.patient`; its name without a pattern, None if none."""
     if pattern is None:
         return name
     match = re.search(pattern, name)
-    found = match and (match.group(1) if match.groups() else match.group(0))
+    return match and (match.group(1) if match.groups() else match.group(0))
+
+
+def _patient(name: str, pattern: str | None, faults: list[str]) -> str:
+    found = patient_of(name, pattern)
     if not found:
         faults.append(f"data.patient: {pattern!r} finds no patient in the case name {name!r}")
         return name
@@ -200,13 +221,43 @@ def _strays(root: Path, annotation: str, ending: str) -> list[str]:
         files = sorted(f for f in folder.glob("*") if not f.name.startswith("."))
         faults += [f"{f}: is a link to a file that is not there; mend it" for f in files if not f.exists()]
         other = [f for f in files if f.name.endswith((*ENDINGS, ".nrrd", ".mha")) and not f.name.endswith(ending)]
-        faults += [f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read" for f in other]
+        faults += [
+            f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read; convert it" for f in other
+        ]
         found[folder] = {f.name.removesuffix(ending) for f in files if f.name.endswith(ending)}
     known = {re.sub(r"_\d{4}$", "", stem) for stem in found[root / "imagesTr"]}
     orphans = sorted(found[root / annotation] - known)
     return faults + [
-        f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr" for n in orphans
+        f"{root / annotation / (n + ending)}: annotates a case without an image in imagesTr: bring it, or remove this"
+        for n in orphans
     ]
+
+
+def _undrawn(
+    folder: Path, classes: Sequence[str], cases: Sequence[str], faults: list[str]
+) -> dict[str, tuple[int, ...]]:
+    """Return the classes that were never drawn, for the cases that `annotated_classes` names."""
+    try:
+        path, said = annotated_classes(folder)
+    except DataError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+        return {}
+    place = f"{path}: annotated_classes"
+    if not isinstance(said, Mapping):
+        faults.append(f"{place} is {said!r}: expected {{CASE: [names of the classes drawn in it]}}")
+        return {}
+    found = {}
+    for case, drawn in said.items():
+        if case not in cases:
+            near = suggest(case, list(cases))
+            faults.append(f"{place}: there is no case {case!r}{near if 'did you mean' in near else ''}")
+        elif not isinstance(drawn, list):
+            faults.append(f"{place}: {case!r} is {drawn!r}: expected a list of class names")
+        else:
+            strange = [name for name in drawn if name not in classes]
+            faults += [f"{place}: {case!r}: no class {name!r}{suggest(str(name), list(classes))}" for name in strange]
+            found[case] = tuple(c for c, name in enumerate(classes) if c > 0 and name not in drawn)
+    return found
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,10 @@ class Fingerprint(BaseModel):
         spacing_mm: Median voxel size of the files.
         shape: Median size of the preprocessed volumes.
         annotated_voxels: Annotated voxels of each class on disk, over all cases.
-        surviving_voxels: The same after resampling.
+        surviving_voxels: Voxels of each class after resampling; there are fewer where the grid is coarser.
+        kept_voxels: Annotated voxels on disk that lie in a voxel of their class after resampling.
+        parts: Connected parts on disk: strokes, points, or the regions of dense labels.
+        parts_lost: Those of which no voxel was kept.
         intensities: Percentiles, mean and deviation of each modality, of annotated foreground where there is any.
     """
 
@@ -114,6 +117,9 @@ class Fingerprint(BaseModel):
     shape: tuple[int, int, int]
     annotated_voxels: dict[str, int]
     surviving_voxels: dict[str, int]
+    kept_voxels: dict[str, int]
+    parts: dict[str, int]
+    parts_lost: dict[str, int]
     intensities: dict[str, dict[str, float]]
 
     def windows(self, kinds: Mapping[str, str]) -> dict[str, Window]:

@@ -62,13 +62,23 @@ def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array 
     """
     if case.reference is None:
         return None
-    volume = nifti.read(case.reference)
-    first = next(path for path in case.images.values() if path is not None)
-    faults = _grid_faults(case.reference, volume.grid, first, nifti.read_grid(first))
-    label = _label(case.reference, volume.array, classes, ignore_value, faults)
+    label = load_label(case, case.reference, classes, ignore_value)
+    return None if (label == IGNORE).any() else label
+
+
+def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -> Array:
+    """Read any label map of a case: uint8 with IGNORE, canonical, on the grid of its images.
+
+    Raises:
+        DataError: It cannot be read, lies on another grid than the images, or holds values that mean nothing.
+    """
+    volume = nifti.read(path)
+    first = next(image for image in case.images.values() if image is not None)
+    faults = _grid_faults(path, volume.grid, first, nifti.read_grid(first))
+    label = _label(path, volume.array, classes, ignore_value, faults)
     if faults:
         raise DataError(faults)
-    return None if (label == IGNORE).any() else label
+    return label
 
 
 def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
@@ -82,9 +92,10 @@ def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
 
 
 def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[str]:
-    if grid.shape != expected.shape:
-        return [f"{path} is {grid.shape}, {first.name} is {expected.shape}: resample one onto the other's grid"]
     moved = expected.displacement_voxels(grid)
+    if grid.shape != expected.shape:
+        said = f"{path} is {grid.shape}, {first.name} is {expected.shape}, and a corner lies {moved:.1f} voxels off"
+        return [f"{said}: resample one onto the other's grid"]
     if moved > nifti.CORNER_TOLERANCE_VOXELS:
         remedy = "resample one onto the other's grid"
         return [f"{path}: its corner lies {moved:.1f} voxels from that of {first.name}: {remedy}"]
@@ -109,7 +120,9 @@ def _label(path: Path | None, array: Array, classes: int, ignore_value: int | No
     if wrong.any():
         found = ", ".join(f"{v:g} ({n} voxels)" for v, n in list(zip(values[wrong], counts[wrong], strict=True))[:8])
         known = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
-        hint = "" if ignore_value is not None else "; if one of them means 'not annotated', declare it: annotation.json"
+        hint = "; mend the label, or name them in dataset.json's labels"
+        if ignore_value is None:
+            hint += "; if one of them means 'not annotated', declare it as ignore_value in annotation.json"
         faults.append(f"{path}: holds {found}, expected {known}{hint}")
         return np.zeros(array.shape, np.uint8)
     label = np.rint(array).astype(np.int64)

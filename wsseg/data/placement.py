@@ -48,7 +48,9 @@ def place(
 ) -> tuple[Tensor, Tensor]:
     """Cut the centre out of one slot, its content moved: image linear, label nearest.
 
-    What lies beyond the patch that was read is 0 in the image and IGNORE in the label. Mirrors alone copy voxels.
+    A stroke that is one or two voxels thin can fall between the samples, whole slices of them where the content
+    shrinks; a voxel of it is then put where its centre lies, if nothing else is. What lies beyond the patch that was
+    read is 0 in the image and IGNORE in the label. Mirrors alone copy voxels.
 
     Args:
         image: (M, X, Y, Z).
@@ -62,7 +64,8 @@ def place(
         axes = [axis - 3 for axis in range(3) if placement.mirror[axis]]
         return image[(slice(None), *cut)].flip(axes), label[cut].flip(axes)
     # affine_grid speaks of half edges instead of voxels, and names the last axis first.
-    half_edges = placement.source_of(spacing_mm) * np.array(patch_size) / np.array(label.shape)[:, None]
+    matrix = placement.source_of(spacing_mm)
+    half_edges = matrix * np.array(patch_size) / np.array(label.shape)[:, None]
     theta = torch.zeros(1, 3, 4)
     theta[0, :, :3] = torch.from_numpy(half_edges[::-1, ::-1].copy())
     grid = F.affine_grid(theta.to(image.device), [1, 1, *patch_size], align_corners=False)
@@ -70,7 +73,38 @@ def place(
     # The padding is 0: shifted by -IGNORE, that is where nobody annotated.
     shifted = (label - IGNORE).float()[None, None]
     nearest = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
-    return moved, nearest.long() + IGNORE
+    return moved, _with_thin_strokes(nearest.long() + IGNORE, label, matrix)
+
+
+def _with_thin_strokes(sampled: Tensor, label: Tensor, matrix: npt.NDArray[np.float64]) -> Tensor:
+    """Put every thin voxel of a label into the empty voxel where its centre lies; of several the highest class."""
+    thin = _thin(label != IGNORE).nonzero()
+    middle, middle_here = (np.array(x.shape) / 2 - 0.5 for x in (label, sampled))
+    offset = torch.from_numpy(thin.cpu().numpy() - middle) @ torch.from_numpy(np.linalg.inv(matrix)).T
+    place_here = (offset + torch.from_numpy(middle_here)).round().long().to(label.device)
+    size = torch.tensor(sampled.shape, device=label.device)
+    inside = ((place_here >= 0) & (place_here < size)).all(1)
+    x, y, z = place_here[inside].T
+    values = label[tuple(thin[inside].T)]
+    flat = torch.where(sampled == IGNORE, -1, sampled).flatten()
+    index = (x * size[1] + y) * size[2] + z
+    put = torch.full_like(flat, -1).scatter_reduce(0, index, values, "amax")
+    filled = torch.where(flat < 0, put, flat)
+    return torch.where(filled < 0, IGNORE, filled).view(sampled.shape)
+
+
+def _thin(there: Tensor) -> Tensor:
+    """Return the voxels that lie in no run of three along some axis; a dense label has none."""
+    thin = torch.zeros_like(there)
+    for axis, n in enumerate(there.shape):
+        if n < 3:
+            continue
+        runs = there.narrow(axis, 0, n - 2) & there.narrow(axis, 1, n - 2) & there.narrow(axis, 2, n - 2)
+        in_run = torch.zeros_like(there)
+        for k in range(3):
+            in_run.narrow(axis, k, n - 2).logical_or_(runs)
+        thin |= there & ~in_run
+    return thin
 
 
 def _rotation(axis: int, degrees: float) -> npt.NDArray[Any]:

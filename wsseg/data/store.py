@@ -17,20 +17,24 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from wsseg import geometry
+from wsseg import labels
 from wsseg.contracts import Case, DataError, Reporter, Spacing
 from wsseg.data.cases import Dataset
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import load_case
 from wsseg.nifti import Array
 
-LAYOUT = 2
+LAYOUT = 3
 """Raise it whenever the meaning of a stored file changes."""
 SITES_A_CLASS = 20_000
 
 
 class StoredMeta(BaseModel):
-    """What is known of a stored case without opening its volumes."""
+    """What is known of a stored case without opening its volumes.
+
+    By class, None where nobody annotated the case: voxels annotated on disk, voxels of the stored label, and what
+    became of the former in the latter (see `labels.Survival`).
+    """
 
     model_config = ConfigDict(frozen=True)
     shape: tuple[int, int, int]
@@ -39,6 +43,9 @@ class StoredMeta(BaseModel):
     present: tuple[bool, ...]
     annotated: tuple[int, ...] | None
     surviving: tuple[int, ...] | None
+    kept: tuple[int, ...] | None
+    parts: tuple[int, ...] | None
+    parts_lost: tuple[int, ...] | None
     intensities: dict[str, dict[str, list[float]]]
 
 
@@ -150,22 +157,23 @@ def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> St
     loaded = load_case(case, classes, dataset.ignore_value)
     image = to_grid(loaded, {m.name: m.kind for m in dataset.modalities}, spacing_mm)
     shape = (image.shape[1], image.shape[2], image.shape[3])
-    annotated = surviving = None
+    counts: dict[str, Any] = dict.fromkeys(("annotated", "surviving", "kept", "parts", "parts_lost"))
     np.save(folder / "image.npy", image)
     if loaded.label is not None:
-        label = geometry.resample_label(loaded.label, shape, classes)
+        label = labels.resample_label(loaded.label, shape, classes)
         np.save(folder / "label.npy", label)
         _save_sites(folder / "sites.npz", label, classes)
-        annotated = tuple(int(n) for n in geometry.count_annotated(loaded.label, classes))
-        surviving = tuple(int(n) for n in geometry.count_annotated(label, classes))
+        before, after = (labels.count_annotated(drawn, classes) for drawn in (loaded.label, label))
+        fate = labels.survival(loaded.label, label, classes)
+        found = zip(counts, (before, after, fate.kept, fate.parts, fate.lost), strict=True)
+        counts = {name: tuple(int(n) for n in by_class) for name, by_class in found}
     return StoredMeta(
         shape=shape,
         disk_spacing_mm=loaded.grid.spacing_mm,
         spacing_mm=spacing_mm,
         present=tuple(v is not None for v in loaded.images.values()),
-        annotated=annotated,
-        surviving=surviving,
         intensities=sample_intensities(loaded),
+        **counts,
     )
 
 
@@ -196,18 +204,33 @@ def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
         annotated_voxels=total(m.annotated for m in metas),
         surviving_voxels=total(m.surviving for m in metas),
+        kept_voxels=total(m.kept for m in metas),
+        parts=total(m.parts for m in metas),
+        parts_lost=total(m.parts_lost for m in metas),
         intensities={m.name: summarise([s.intensities for s in metas], m.name) for m in dataset.modalities},
     )
 
 
 def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: str) -> list[str]:
-    """Return what would keep the training cases from teaching: no annotation, no background, a class never drawn."""
+    """Return what would keep the training cases from teaching what is meant.
+
+    That is no annotation, no background, a class never drawn, and classes drawn that are said to be never drawn.
+    """
     found = fingerprint(dataset, training).surviving_voxels
     where = dataset.root / annotation
     if not any(found.values()):
         return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
-    return [
+    faults = [
         f"{where}: class {name!r} has no voxel left in the training cases: draw it, or change fold or spacing"
         for name, voxels in found.items()
         if voxels == 0
     ]
+    for stored in training:
+        for c in stored.case.undrawn if stored.meta.annotated else ():
+            if voxels := (stored.meta.annotated or ())[c]:
+                name = dataset.classes[c]
+                faults.append(
+                    f"{stored.case.annotation}: holds {voxels} voxels of {name!r}, which was never drawn in this case "
+                    "as annotated_classes says: name it there, or erase them"
+                )
+    return faults

@@ -79,7 +79,7 @@ def _draw_annotation(
     panels: Sequence[Panel], volume: Array, label: Array, colours: Mapping[int, str], sparse: bool
 ) -> None:
     """Paint strokes as solid voxels; what is drawn all over is translucent, and its background left alone."""
-    window = _window(volume)
+    window = window_of(volume)
     for panel in panels:
         panel.image(volume, window)
         drawn = panel.cut.of(label)
@@ -98,7 +98,7 @@ def _draw_outlines(
     colours: Mapping[int, str],
 ) -> None:
     """Draw the prediction, and above it the reference."""
-    window = _window(volume)
+    window = window_of(volume)
     for panel in panels:
         panel.image(volume, window)
         for labels, dashed in ((prediction, False), (reference, True)):
@@ -147,7 +147,7 @@ def choose_slices(label: Array | None, prediction: Array | None, reference: Arra
     return chosen
 
 
-def _window(array: Array) -> tuple[float, float]:
+def window_of(array: Array) -> tuple[float, float]:
     """Return what is drawn black and what white: soft tissue for HU, else percentiles of all but the lowest value."""
     values = array[np.isfinite(array)]
     if not values.size:

@@ -18,8 +18,11 @@ def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]
     Args:
         step: Slots where a network is not valid are IGNORE to it.
         classes: C.
-        loss: From float32 logits (B, C, X, Y, Z) and a label (B, X, Y, Z) to a scalar.
+        loss: From float32 logits (B, C, X, Y, Z), in which undrawn classes are `merged`, and a label (B, X, Y, Z) to a
+            scalar.
     """
+    drawn = step.batch.annotated_classes
+    all_drawn = bool(drawn.all())
     labels: dict[tuple[int, ...], Tensor] = {}
     losses = []
     for output in step.outputs.values():
@@ -31,8 +34,32 @@ def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]
             if shape not in labels:
                 labels[shape] = pooled_label(step.batch.label, (shape[0], shape[1], shape[2]), classes)
             label = torch.where(output.valid[:, None, None, None], labels[shape], IGNORE)
-            losses.append(weight * loss(logits.float(), label))
+            said = logits.float() if all_drawn else merged(logits.float(), drawn)
+            losses.append(weight * loss(said, label))
     return torch.stack(losses).sum()
+
+
+def merged(logits: Tensor, annotated_classes: Tensor) -> Tensor:
+    """Count the classes that nobody drew in a slot as background there: logits of the marginal probabilities.
+
+        z'_0 = log(exp z_0 + Σ_{c undrawn} exp z_c),   z'_c = -∞ for c undrawn
+
+    so that softmax(z')_0 = p_0 + Σ_{c undrawn} p_c, and nothing else changes. A slot in which all classes were drawn
+    keeps its logits bit for bit.
+
+    Args:
+        logits: (B, C, X, Y, Z).
+        annotated_classes: (B, C) bool, the first True.
+
+    Source: the marginal loss for partially labelled data of Fang and Yan (TMI 2020) and Shi et al. (MedIA 2021).
+    """
+    undrawn = ~annotated_classes[:, :, None, None, None]
+    one = undrawn.clone()
+    one[:, 0] = True
+    together = torch.where(one, logits, -torch.inf).logsumexp(1)
+    background = torch.where(undrawn.any(1), together, logits[:, 0])
+    others = torch.where(undrawn, -torch.inf, logits)[:, 1:]
+    return torch.cat([background[:, None], others], 1)
 
 
 def scale_weights(scales: int) -> tuple[float, ...]:

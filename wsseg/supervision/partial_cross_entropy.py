@@ -15,9 +15,11 @@ class PartialCrossEntropy(Term):
 
         L = Σ_networks (1/|A|) Σ_{i in A} -log p_i[label_i],   A = annotated voxels of slots where the network is valid
 
-    The mean is over annotated voxels, not over all, so the term does not fade with sparser annotation. It is summed
-    over the networks: a network learns from it as much in company as alone. Coarser logits, where a network has them,
-    are weighted 1/2^level (see `scale_weights`), the label being pooled so that strokes survive.
+    In a case in which some classes were never drawn these and the background count as one: for label 0, p_i is there
+    the sum of their probabilities. The mean is over annotated voxels, not over all, so the term does not fade with
+    sparser annotation. It is summed over the networks: a network learns from it as much in company as alone. Coarser
+    logits, where a network has them, are weighted 1/2^level (see `scale_weights`), the label being pooled so that
+    strokes survive.
 
     Source: partial cross-entropy (Tang et al., CVPR 2018).
     """

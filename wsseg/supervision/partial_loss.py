@@ -19,6 +19,10 @@ class PartialLoss(Term):
         L = Σ_networks  ce · Σ_i m_i (-log p_i[label_i]) / Σ_i m_i  +  dice · (1 - mean_{c>=1} Dice_c)
         Dice_c = (2 Σ_i m_i p_ic g_ic + smooth) / max(Σ_i m_i p_ic + Σ_i m_i g_ic + smooth, 1e-8)
 
+    In a case in which some classes were never drawn these and the background count as one: for label 0 the
+    cross-entropy takes the sum of their probabilities, and they take no part in the case's Dice. A class that was
+    drawn in no case of the batch is left out of the mean.
+
     Equal to nnU-Net's loss with an ignore label up to the constant `dice` (nnU-Net subtracts Dice from 0, not from 1).
     Summed over the networks: a network learns from it as much in company as alone. Coarser logits, where a network
     has them, are weighted 1/2^level (see `scale_weights`), the label being pooled so that strokes survive. Dice on
@@ -50,9 +54,10 @@ class PartialLoss(Term):
 
     def forward(self, step: Step) -> Tensor:
         """Return the loss; 0 where nothing is annotated."""
-        return supervise(step, self.classes, self._loss)
+        drawn = step.batch.annotated_classes[:, 1:]
+        return supervise(step, self.classes, lambda logits, label: self._loss(logits, label, drawn))
 
-    def _loss(self, logits: Tensor, label: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, label: Tensor, drawn: Tensor) -> Tensor:
         annotated = label != IGNORE
         target = torch.where(annotated, label, 0)[:, None]
         log_p = logits.log_softmax(1)
@@ -66,5 +71,7 @@ class PartialLoss(Term):
             overlap, size = total(torch.stack([overlap, size]))
         dice = (2 * overlap + self.smooth) / (size + self.smooth).clamp(min=1e-8)
         # With smooth 0 and nothing annotated Dice would be 0/0 -> 0 and the loss 1: such slots are left out.
-        counted = anywhere([annotated]) if self.batch_dice else annotated.flatten(1).any(1)[:, None]
+        counted = annotated.flatten(1).any(1)[:, None] & drawn
+        if self.batch_dice:
+            counted = anywhere(counted.unbind(1))
         return self.ce * ce + self.dice * masked_mean(1 - dice, counted)

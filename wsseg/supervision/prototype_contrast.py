@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from wsseg.contracts import IGNORE, Output, RecipeError, Step, Term, TermSetting
+from wsseg.contracts import IGNORE, Batch, Output, RecipeError, Step, Term, TermSetting
 from wsseg.supervision._agreement import Confidence
 
 MEMORY_SHARE = 8
@@ -21,7 +21,8 @@ class PrototypeContrast(Term):
 
     u is the finest decoder feature after a learned 1x1x1 projection, at length 1, in float32; t_c is the mean of the
     class's memory at length 1. Anchors are annotated voxels, under their label, and unannotated ones whose largest
-    probability exceeds the threshold, under that class; where there are enough of both, half each. The memory, one for
+    probability exceeds the threshold, under that class; where there are enough of both, half each. Background of a case
+    in which some classes were never drawn may be one of these: it is no anchor. The memory, one for
     each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
     no anchor is its own prototype; it is part of the state that is saved and does not change in evaluation. A class
     whose memory is empty is left out; with fewer than two others the loss is 0. Summed over the networks: a network
@@ -80,10 +81,10 @@ class PrototypeContrast(Term):
     def forward(self, step: Step) -> Tensor:
         """Return the loss, and in training remember some annotated voxels; 0 while there are no two prototypes."""
         outputs = [step.outputs[name] for name in self.names]
-        return torch.stack([self._contrast(k, output, step.batch.label) for k, output in enumerate(outputs)]).sum()
+        return torch.stack([self._contrast(k, output, step.batch) for k, output in enumerate(outputs)]).sum()
 
-    def _contrast(self, network: int, output: Output, label: Tensor) -> Tensor:
-        drawn = [_draw(a, b, self.anchors) for a, b in self._candidates(output, label)]
+    def _contrast(self, network: int, output: Output, batch: Batch) -> Tensor:
+        drawn = [_draw(a, b, self.anchors) for a, b in self._candidates(output, batch)]
         indices = torch.cat([torch.cat(pair) for pair in drawn])
         target = torch.cat([torch.full_like(torch.cat(pair), c) for c, pair in enumerate(drawn)])
         vectors = self._vectors(network, output, indices)
@@ -102,11 +103,13 @@ class PrototypeContrast(Term):
         return loss
 
     @torch.no_grad()
-    def _candidates(self, output: Output, label: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _candidates(self, output: Output, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """Return for each class the flat indices of its annotated and of its confident voxels, in valid slots."""
         confidence, guess = output.logits.float().softmax(1).max(1)
         valid = output.valid[:, None, None, None]
-        sure = valid & (label == IGNORE) & (confidence > self.threshold)
+        sure = valid & (batch.label == IGNORE) & (confidence > self.threshold)
+        no_background = ~batch.annotated_classes.all(1)[:, None, None, None]
+        label = torch.where((batch.label == 0) & no_background, IGNORE, batch.label)
         return [
             ((valid & (label == c)).flatten().nonzero()[:, 0], (sure & (guess == c)).flatten().nonzero()[:, 0])
             for c in range(self.classes)

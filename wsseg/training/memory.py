@@ -85,7 +85,9 @@ def _like(tensor: Tensor) -> Tensor:
 def _batch(slots: int, modalities: int, patch: Triple) -> Batch:
     given = torch.ones(slots, modalities, dtype=torch.bool)
     label = torch.empty(slots, *patch, dtype=torch.long)
-    return Batch(torch.empty(slots, modalities, *patch), given, given, label, torch.ones(slots, 3), ("",) * slots)
+    drawn = torch.ones(slots, 2, dtype=torch.bool)
+    image, spacing_mm = torch.empty(slots, modalities, *patch), torch.ones(slots, 3)
+    return Batch(image, given, given, label, drawn, spacing_mm, ("",) * slots)
 
 
 def _bytes(tensor: Tensor) -> int:

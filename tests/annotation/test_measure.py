@@ -1,0 +1,82 @@
+"""Strokes measured: closed forms on lines and rings, and faults of the folders that are compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsseg import nifti
+from wsseg.annotation.measure import look_of, measure_sets, way_mm
+from wsseg.contracts import IGNORE, DataError
+
+
+def plane(slices: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """A block of class 1, 21 x 61 pixels, and nothing drawn."""
+    label = np.zeros((slices, 41, 81), np.uint8)
+    label[:, 10:31, 10:71] = 1
+    return label, np.full(label.shape, IGNORE, np.uint8)
+
+
+def test_a_way_is_measured_in_mm_with_a_pixel_more() -> None:
+    steps = np.array([[0, 0], [1, 1], [1, 2], [2, 2]])
+    assert way_mm(steps, (3.0, 4.0)) == pytest.approx(5 + 4 + 3 + 12**0.5)
+    assert way_mm(steps[:1], (2.0, 2.0)) == 2.0
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_straight_stroke_has_its_length_width_and_depth(width: int) -> None:
+    label, drawn = plane()
+    drawn[0, 20 - width // 2 : 21 + width // 2, 20:60] = 1
+    look = look_of(label, drawn, 1, (0.5, 0.5))
+    assert look.a_slice == [1]
+    assert look.lengths_mm[0] == pytest.approx(40 * 0.5, rel=0.07)
+    assert look.widths_mm[0] == pytest.approx(width * 0.5, rel=0.07)
+    assert max(look.depths_mm) == pytest.approx(11 * 0.5), "the middle row is the eleventh from either side"
+    assert max(look.depths) == 1.0
+    assert (look.drawn, look.voxels, look.outside) == (40 * width, 21 * 61, 0)
+
+
+def test_strokes_are_counted_slice_by_slice_and_what_lies_wrong_is() -> None:
+    label, drawn = plane(3)
+    drawn[0, 12:14, 12:40], drawn[0, 26, 12:40], drawn[2, 20, 60:75] = 1, 1, 1
+    look = look_of(label, drawn, 1, (1.0, 1.0))
+    assert look.a_slice == [2, 1]
+    assert look.outside == 4
+    assert len(look.depths) == look.drawn - 4
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    label, drawn = plane(6)
+    drawn[:, 20, 20:60], drawn[:, 3, 20:60] = 1, 0
+    grid = nifti.grid_of((6, 41, 81), np.diag([3.0, 1.0, 1.0, 1.0]))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "organ": 1}}))
+    for n in range(2):
+        nifti.write(tmp_path / "labelsTr" / f"case_{n}.nii.gz", label, grid)
+        for name in ("mine", "hers"):
+            nifti.write(tmp_path / name / f"case_{n}.nii.gz", np.where(drawn == IGNORE, 2, drawn), grid)
+            (tmp_path / name / "annotation.json").write_text('{"ignore_value": 2}')
+    return tmp_path
+
+
+def test_two_sets_stand_beside_each_other(root: Path, recorder: Any) -> None:
+    looks = measure_sets(root, ["mine", "hers"], "x", recorder)
+    assert looks["mine"]["organ"].a_slice == [1] * 12
+    (table,) = recorder.tables.values()
+    assert [row[:2] for row in table[1:]] == [[c, s] for c in ("background", "organ") for s in ("mine", "hers")]
+    assert table[3][2:] == table[4][2:]
+    assert table[3][2] == f"{100 * 40 / (21 * 61):.2f} %"
+
+
+def test_all_that_keeps_sets_from_being_compared_is_said(root: Path, recorder: Any) -> None:
+    with pytest.raises(DataError, match=r"none: holds no \*\.nii\.gz"):
+        measure_sets(root, ["mine", "none"], "x", recorder)
+    moved = nifti.grid_of((6, 41, 81), np.diag([3.0, 1.0, 2.0, 1.0]))
+    nifti.write(root / "mine" / "case_0.nii.gz", np.zeros((6, 41, 81), np.uint8), moved)
+    (root / "labelsTr" / "case_1.nii.gz").unlink()
+    with pytest.raises(DataError) as caught:
+        measure_sets(root, ["mine"], "x", recorder)
+    assert len(caught.value.faults) == 2
+    assert "does not lie on the grid of" in caught.value.faults[0]

@@ -1,0 +1,53 @@
+"""Which reader and writer a file's ending asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from wsseg import nifti
+from wsseg.annotation.exchange import metaimage, slicer
+from wsseg.annotation.exchange.drawing import Drawing, Picture, whole_numbers
+from wsseg.contracts import DataError
+
+
+def _read_nifti(path: Path) -> Drawing:
+    volume = nifti.read(path)
+    return Drawing(path, (whole_numbers(path, volume.array),), volume.grid)
+
+
+def _write_nifti(path: Path, picture: Picture) -> None:
+    nifti.write(path, picture.label, picture.grid)
+
+
+READERS: Mapping[str, Callable[[Path], Drawing]] = {
+    ".seg.nrrd": slicer.read,
+    ".seg.nhdr": slicer.read,
+    ".nrrd": slicer.read,
+    ".nhdr": slicer.read,
+    ".nii.gz": _read_nifti,
+    ".nii": _read_nifti,
+    ".mha": metaimage.read,
+    ".mhd": metaimage.read,
+}
+"""By ending; where one ends another, the longer stands first."""
+
+WRITERS: Mapping[str, Callable[[Path, Picture], None]] = {
+    "seg.nrrd": slicer.write_segmentation,
+    "nii.gz": _write_nifti,
+    "nrrd": slicer.write,
+    "mha": metaimage.write,
+}
+
+
+def ending(path: Path) -> str | None:
+    """Return the ending by which a file is read, None where there is no reader for it."""
+    return next((e for e in READERS if path.name.endswith(e)), None)
+
+
+def read(path: Path) -> Drawing:
+    """Read a file of annotation. Raises DataError where it cannot be read, or by its ending is none."""
+    found = ending(path)
+    if found is None:
+        raise DataError(f"{path}: is not read; expected one of {', '.join(READERS)} (from a DICOM SEG: save .seg.nrrd)")
+    return READERS[found](path)

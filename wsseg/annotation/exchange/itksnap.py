@@ -1,0 +1,56 @@
+"""ITK-SNAP's label descriptions: which value of a label map is called what, and its colour."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsseg.annotation.exchange.drawing import Colour
+from wsseg.contracts import DataError
+
+_LINE = re.compile(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+([\d.eE+-]+)\s+(\d+)\s+(\d+)\s+"(.*)"\s*')
+_HEADING = """################################################
+# ITK-SnAP Label Description File
+# File format:
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+# Fields:
+#    IDX:   Zero-based index
+#    -R-:   Red color component (0..255)
+#    -G-:   Green color component (0..255)
+#    -B-:   Blue color component (0..255)
+#    -A-:   Label transparency (0.00 .. 1.00)
+#    VIS:   Label visibility (0 or 1)
+#    MSH:   Label mesh visibility (0 or 1)
+#  LABEL:   Label description
+################################################
+"""
+
+
+def read(path: Path) -> dict[int, tuple[str, Colour]]:
+    """Return name and colour of every value but 0, ITK-SNAP's "Clear Label". DataError: it is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no readable label description ({error}): save one with ITK-SNAP") from error
+    found: dict[int, tuple[str, Colour]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise DataError(f"{path}: line {number} is no label of ITK-SNAP ({line.strip()[:60]!r}): save it again")
+        value, red, green, blue = (int(match.group(n)) for n in range(1, 5))
+        if value > 0:
+            found[value] = match.group(8), (min(red, 255), min(green, 255), min(blue, 255))
+    return found
+
+
+def write(path: Path, names: Mapping[int, str], colours: Mapping[int, Colour]) -> None:
+    """Write a label description, to be loaded in ITK-SNAP beside a label map."""
+    rows = ['    0     0    0    0        0  0  0    "Clear Label"']
+    for value, name in names.items():
+        red, green, blue = colours.get(value, (128, 128, 128))
+        text = " ".join(name.split()).replace('"', "'")
+        rows.append(f'{value:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{text}"')
+    path.write_text(_HEADING + "\n".join(rows) + "\n", encoding="utf-8")

@@ -1,0 +1,116 @@
+"""The hall's inspection: every file of a recipe's dataset read once, and all that is to be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsseg import assembly
+from wsseg.checking.facts import CaseFacts, Opened, Survey
+from wsseg.checking.finding import Finding
+from wsseg.checking.judging import judge
+from wsseg.checking.measuring import Setting, measure
+from wsseg.contracts import Case, DataError, Reporter
+from wsseg.data.cases import Dataset, file_if_there, patient_of, split
+from wsseg.data.loading import load_case, load_label
+from wsseg.data.store import each
+from wsseg.declared import ignore_value, read_json
+from wsseg.nifti import Array, read_grid
+from wsseg.schema import DataSection, Recipe
+
+
+def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
+    """Read every file of a recipe's dataset but those of imagesTs, and return all findings, errors first.
+
+    Cases are read and measured several at a time, each let go before the next; judged they are all together.
+
+    Raises:
+        DataError: The folder is no dataset that the recipe could be trained on: no file was read.
+    """
+    data = recipe.data
+    dataset, faults = assembly.look_over_dataset(data, assembly.wanted_modalities(recipe), report)
+    folds = _folds(dataset, data, faults)
+    scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
+    doubts: list[str] = []
+    others = _other_label_folders(dataset, data.annotation, doubts)
+    setting = Setting(
+        classes=len(dataset.classes),
+        kinds={m.name: m.kind for m in dataset.modalities},
+        channels={m.name: m.channel for m in dataset.modalities},
+        annotation=data.annotation,
+    )
+    cases = each(
+        lambda case: _look(case, dataset, others, scored, setting), dataset.training, "looking at cases", report
+    )
+    declared = read_json(dataset.root / "dataset.json").get("numTraining")
+    survey = Survey(
+        root=dataset.root, annotation=data.annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
+        ending=dataset.ending, numbers={m.name: m.number for m in dataset.modalities},
+        declared_cases=declared if isinstance(declared, int) else None,
+        test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
+        cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
+        unlabelled_share=data.unlabelled_share, faults=tuple(faults), doubts=tuple(doubts),
+    )  # fmt: skip
+    return judge(survey)
+
+
+def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[frozenset[str], ...]:
+    """Return whom each fold holds out."""
+    if data.fold is None:
+        return ()
+    try:
+        parts = [split(dataset.training, data.folds, fold, assembly.SPLIT_SEED) for fold in range(data.folds)]
+    except DataError as error:
+        faults += error.faults
+        return ()
+    return tuple(frozenset(case.name for case in part.held_out) for part in parts)
+
+
+def _other_label_folders(dataset: Dataset, annotation: str, doubts: list[str]) -> dict[str, int | None]:
+    """Return the folders of further label maps of the training cases, with the value of an unannotated voxel in each.
+
+    Simulated sets are left out: they were drawn from the dense labels and agree with those or with nothing.
+    """
+    root = dataset.root
+    folders = [root / "labelsTr", *sorted(root.glob("scribbles*Tr")), *sorted(root.glob("annotations/*"))]
+    found: dict[str, int | None] = {}
+    for folder in folders:
+        name = folder.relative_to(root).as_posix()
+        try:
+            kind = read_json(folder / "annotation.json").get("kind")
+            if folder.is_dir() and name != annotation and kind != "simulated":
+                found[name] = ignore_value(folder)
+        except DataError as error:
+            doubts += error.faults
+    return found
+
+
+def _look(
+    case: Case, dataset: Dataset, others: Mapping[str, int | None], scored: frozenset[str], setting: Setting
+) -> CaseFacts:
+    """Read all files of a case and measure them; a dense label that the run is scored on is as needed as an image."""
+    classes = len(dataset.classes)
+    faults: list[str] = []
+    doubts: list[str] = []
+    labels: dict[str, tuple[Path, Array]] = {}
+    loaded = None
+    try:
+        loaded = load_case(case, classes, dataset.ignore_value)
+    except DataError as error:
+        faults += error.faults
+    for folder, ignore in others.items():
+        path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
+        try:
+            if path is not None:
+                labels[folder] = (path, load_label(case, path, classes, ignore))
+        except DataError as error:
+            new = [fault for fault in error.faults if fault not in faults]
+            (faults if folder == "labelsTr" and case.name in scored else doubts).extend(new)
+    if loaded is None:
+        return CaseFacts(
+            case.name, case.patient, case.annotation is not None, faults=tuple(faults), doubts=tuple(doubts)
+        )
+    files = [path for path in (*case.images.values(), case.annotation) if path is not None]
+    orientations = {path: read_grid(path).orientation for path in files}
+    opened = Opened(case, loaded.images, loaded.grid, loaded.label, labels, orientations)
+    return measure(opened, setting, tuple(faults), tuple(doubts))
