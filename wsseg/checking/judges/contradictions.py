@@ -23,17 +23,21 @@ def judge(survey: Survey) -> Iterator[Finding]:
             if conflict.both:
                 found[conflict.folder].append((case, conflict))
     for pairs in found.values():
-        grave = [(c, x) for c, x in pairs if x.differ > max(LEAST_VOXELS, MUCH * x.both)]
+        grave = [(c, x) for c, x in pairs if _grave(x)]
         if 2 * len(grave) > len(pairs) > 2:
             names = some([case.name for case, _ in grave])
             said = _said(survey, [x for _, x in grave])
             yield warning(survey.folder, f"in {len(grave)} of {len(pairs)} cases {said}: {names}", LOOK)
         else:
             yield from (warning(c.annotation.path, _said(survey, [x]), LOOK) for c, x in grave if c.annotation)
-        rest = [pair[1] for pair in pairs if pair not in grave]
+        rest = [x for _, x in pairs if not _grave(x)]
         if slips := sum(conflict.differ > 0 for conflict in rest):
             said = f"in {many(slips, 'case')} {_said(survey, rest)}"
             yield hint(survey.folder, said, "no harm if these are slips of the pen")
+
+
+def _grave(conflict: Conflict) -> bool:
+    return conflict.differ > max(LEAST_VOXELS, MUCH * conflict.both)
 
 
 def _said(survey: Survey, conflicts: Sequence[Conflict]) -> str:
