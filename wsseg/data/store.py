@@ -229,7 +229,7 @@ def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: 
         for c in stored.case.undrawn:
             if voxels := stored.meta.annotated[c] if stored.meta.annotated else 0:
                 faults.append(
-                    f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, which was never drawn in "
-                    "this case as annotated_classes says: name it there, or erase them"
+                    f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, which was never drawn "
+                    "in this case as annotated_classes says: name it there, or erase them"
                 )
     return faults
