@@ -226,11 +226,10 @@ def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: 
         if voxels == 0
     ]
     for stored in training:
-        for c in stored.case.undrawn if stored.meta.annotated else ():
-            if voxels := (stored.meta.annotated or ())[c]:
-                name = dataset.classes[c]
+        for c in stored.case.undrawn:
+            if voxels := stored.meta.annotated[c] if stored.meta.annotated else 0:
                 faults.append(
-                    f"{stored.case.annotation}: holds {voxels} voxels of {name!r}, which was never drawn in this case "
-                    "as annotated_classes says: name it there, or erase them"
+                    f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, which was never drawn "
+                    "in this case as annotated_classes says: name it there, or erase them"
                 )
     return faults
