@@ -52,7 +52,7 @@ class Score:
         mean: Over the cases' values, each the mean over its seeds.
         by_seed: The same mean of each seed alone: how much chance there is in training.
         cases: How many cases.
-        empty: To how many scores (a case and seed each) the rule for empty masks was applied, by the mask that was empty.
+        empty: How many scores (a case and seed each) come from the rule for empty masks, by the mask that was empty.
     """
 
     arm: str
@@ -237,7 +237,7 @@ def _difference(
     other: Cell,
     patients: Mapping[str, str],
     seed: int,
-) -> Difference:
+) -> Difference:  # fmt: skip
     cell = {case: {s: value - other[case][s] for s, value in by_seed.items()} for case, by_seed in mine.items()}
     by_case = {case: fmean(by_seed.values()) for case, by_seed in cell.items()}
     values, whose = list(by_case.values()), [patients[case] for case in by_case]

@@ -41,7 +41,7 @@ def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) ->
     """Return a bootstrap interval of the mean over cases, in which whole patients are drawn.
 
     Studentised ("bootstrap-t"): patients are drawn with replacement, t* = (m* - m) / se*, and the interval is
-    [m - t*(1 - a/2) se, m - t*(a/2) se]. With K patients of n_i cases and sums s_i the mean is m = sum s_i / sum n_i and
+    [m - t*(1 - a/2) se, m - t*(a/2) se]. With K patients of n_i cases and sums s_i the mean is m = sum s_i / sum n_i,
     its standard error se = sqrt(K / (K - 1) sum (s_i - m n_i)^2) / sum n_i (a ratio's, linearised). The percentile
     interval, which is simpler, is too short for the 8 to 20 patients of a fold (at 8 it held the truth in 0.81 to 0.89
     of simulated samples, this one in 0.90 to 0.95). No interval of few patients knows of a failure that is rarer than
@@ -106,7 +106,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 def _by_patient(values: Sequence[float], patients: Sequence[str]) -> tuple[Values, Values]:
     """Return each patient's sum over cases and number of cases."""
     _, index = np.unique(np.asarray(patients), return_inverse=True)
-    return np.bincount(index, np.asarray(values, dtype=float)), np.bincount(index).astype(float)
+    sums = np.bincount(index, np.asarray(values, dtype=float)).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
 
 
 def _mean_and_error(sums: Values, counts: Values) -> tuple[Values, Values]:
