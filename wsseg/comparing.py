@@ -1,0 +1,208 @@
+"""The hall's verb `compare`: the same folds and seeds for every recipe, then one comparison of all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsseg.contracts import DataError, FaultsError, RecipeError, Reporter
+from wsseg.engines.tasks import Task, conduct
+from wsseg.evaluation import scoring
+from wsseg.evaluation.comparison import paired
+from wsseg.evaluation.comparison.admission import refusals
+from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
+from wsseg.recipe import read_recipe, recipe_from
+from wsseg.runs import RunFolder
+from wsseg.schema import Recipe
+
+SHARED = ("root", "folds", "patient")
+"""What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a recipe with its overrides, or runs that have finished before."""
+
+    name: str
+    recipe: Path | None = None
+    overrides: tuple[str, ...] = ()
+    runs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for.
+
+    Attributes:
+        arms: At least two.
+        out: Where the comparison and its runs are kept.
+        against: The name of the reference arm; by default the first that learns from labelsTr, else the first.
+        folds: So many folds are held out in turn, of the data.folds that the recipes name.
+        seeds: So many seeds, counted on from the recipe's own.
+    """
+
+    arms: tuple[Arm, ...]
+    out: Path
+    against: str | None = None
+    folds: int = 1
+    seeds: int = 1
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
+    """Read what stands on the command line: recipes, directories of runs, and KEY=VALUE for all recipes.
+
+    A recipe with overrides of its own is one quoted word, with a name of its own or without:
+    `'CRF off: recipes/a.yaml supervision.gated_crf.weight=0'`.
+
+    Raises:
+        RecipeError: With all faults: no recipe or run is there, or two have one name.
+    """
+    overrides = tuple(word for word in words if _is_override(word))
+    arms, faults = [], []
+    for word in words:
+        if not _is_override(word):
+            try:
+                arms.append(_arm(word, overrides))
+            except FaultsError as error:
+                faults += error.faults
+    names = [arm.name for arm in arms]
+    faults += [
+        f"two recipes are called {name!r}: give one another name, e.g. 'other: {name}.yaml'"
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    if len(arms) < 2 and not faults:
+        faults.append("a comparison needs two recipes or runs, or more")
+    if faults:
+        raise RecipeError(faults)
+    return tuple(arms)
+
+
+def _is_override(word: str) -> bool:
+    return bool(re.match(r"[A-Za-z_.0-9]+=", word))
+
+
+def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
+    name, path, own = "", word, []
+    if not Path(word).exists():
+        found = re.fullmatch(r"(?:([^:/]+):\s+)?(.*)", word)
+        parts = shlex.split(found[2]) if found else []
+        name, path, own = (found[1] or "" if found else ""), parts[0] if parts else word, parts[1:]
+    place = Path(path)
+    if place.is_dir():
+        runs = tuple(sorted(kept.parent for kept in place.rglob("resolved.json")))
+        if not runs or own:
+            raise RecipeError(f"{place}: " + ("a run takes no KEY=VALUE; name a recipe" if own else "holds no run"))
+        return Arm(name or _recipe_of(runs[0]).name, runs=runs)
+    both = (*overrides, *own)
+    return Arm(name or read_recipe(place, both).name, place, both)
+
+
+def _recipe_of(run: Path) -> Recipe:
+    return recipe_from(RunFolder(run).read("resolved.json"))
+
+
+def planned(wish: Wish) -> dict[tuple[str, int, int], Task]:
+    """Return what has to be trained: a task an arm, fold and seed.
+
+    Raises:
+        RecipeError: With all that makes the recipes no fair comparison: other data, folds, or iterations.
+    """
+    recipes = {arm.name: read_recipe(arm.recipe, arm.overrides) for arm in wish.arms if arm.recipe is not None}
+    runs = {arm.name: _recipe_of(arm.runs[0]) for arm in wish.arms if arm.runs}
+    if faults := _unfair({**recipes, **runs}, wish.folds):
+        raise RecipeError(faults)
+    tasks = {}
+    for arm in wish.arms:
+        for fold in range(wish.folds) if arm.recipe is not None else ():
+            for seed in range(recipes[arm.name].seed, recipes[arm.name].seed + wish.seeds):
+                folder = wish.out / _slug(arm.name) / f"fold_{fold}" / f"seed_{seed}"
+                words = (*arm.overrides, f"data.fold={fold}", f"seed={seed}", "--run-dir", str(folder), "--resume")
+                name = f"{arm.name}, fold {fold}, seed {seed}"
+                train = ("train", str(arm.recipe), *words)
+                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json")
+    return tasks
+
+
+def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
+    """Say what differs between recipes that has to be the same."""
+    faults = []
+    for key in SHARED:
+        faults += _differing({name: getattr(recipe.data, key) for name, recipe in recipes.items()}, f"data.{key}")
+    faults += _differing({name: r.training.iterations for name, r in recipes.items()}, "training.iterations")
+    faults += _differing({name: r.training.batch_size for name, r in recipes.items()}, "training.batch_size")
+    for name, recipe in recipes.items():
+        if folds > recipe.data.folds:
+            faults.append(f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for")
+    return faults
+
+
+def _differing(values: Mapping[str, Any], key: str) -> list[str]:
+    if len({json.dumps(value) for value in values.values()}) < 2:
+        return []
+    told = ", ".join(f"{name}: {value}" for name, value in values.items())
+    return [f"{key} differs ({told}); give all of them one, e.g. {key}={next(iter(values.values()))}"]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+
+
+def gathered(places: Mapping[str, Sequence[Path]]) -> list[ScoredRun]:
+    """Read the finished runs of every arm.
+
+    Raises:
+        DataError: With each run that is not finished, or that may not be compared, and why.
+    """
+    found, faults = [], []
+    for arm, folders in places.items():
+        for folder in folders:
+            run = RunFolder(folder)
+            if not run.finished:
+                faults.append(f"{folder}: has not finished; the same command goes on with it")
+                continue
+            recipe, opened = _recipe_of(folder), run.read("opened.json") if (folder / "opened.json").is_file() else {}
+            rows = scoring.read_csv(folder / "scores.csv")
+            faults += refusals(str(folder), opened, {row.case for row in rows if row.dice is not None})
+            patients = {case: str(entry["patient"]) for case, entry in opened.items() if "scoring" in entry["for"]}
+            fold = -1 if recipe.data.fold is None else recipe.data.fold
+            found.append(ScoredRun(arm, fold, recipe.seed, tuple(rows), patients))
+    if faults:
+        raise DataError(faults)
+    return found
+
+
+def compare(wish: Wish, report: Reporter) -> Comparison:
+    """Train what is missing, and compare."""
+    tasks = planned(wish)
+    faults = []
+    for outcome in conduct(list(tasks.values()), report=report, **wish.engine):
+        if outcome.fault:
+            faults.append(outcome.fault)
+    if faults:
+        raise DataError([*faults, "the same command goes on with what is missing"])
+    places: dict[str, list[Path]] = {arm.name: list(arm.runs) for arm in wish.arms}
+    for (arm, _, _), task in tasks.items():
+        places[arm].append(task.folder)
+    runs = gathered(places)
+    return paired.compare(runs, wish.against or _reference(places))
+
+
+def _reference(places: Mapping[str, Sequence[Path]]) -> str:
+    """Return the arm that the others are measured against: the first that learned from dense labels, or the first."""
+    for arm, folders in places.items():
+        if folders and _recipe_of(folders[0]).data.annotation == "labelsTr":
+            return arm
+    return next(iter(places))
+
+
+def chosen(places: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, Path]]:
+    """Yield every run with its arm."""
+    for arm, folders in places.items():
+        for folder in folders:
+            yield arm, folder
