@@ -138,7 +138,9 @@ def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
     faults += _differing({name: r.training.batch_size for name, r in recipes.items()}, "training.batch_size")
     for name, recipe in recipes.items():
         if folds > recipe.data.folds:
-            faults.append(f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for")
+            faults.append(
+                f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for"
+            )
     return faults
 
 

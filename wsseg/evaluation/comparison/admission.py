@@ -18,7 +18,9 @@ def refusals(run: str, opened: Mapping[str, Mapping[str, Any]], scored: Collecti
         scored: The cases that it was scored on.
     """
     if not opened:
-        return [f"{run}: has no record of the cases that it opened (opened.json), so nobody can tell what it learned from"]
+        return [
+            f"{run}: has no record of the cases that it opened (opened.json), so nobody can tell what it learned from"
+        ]
     learned = {case for case, entry in opened.items() if "training" in entry["for"]}
     chosen = {case for case, entry in opened.items() if CHOSEN in entry["for"]}
     patients = {opened[case]["patient"] for case in learned}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from scipy import stats
 LEVEL = 0.95
 FEWEST = 6
 """With fewer patients there is no interval and no test: of five, not even signs that all agree reach p < 0.05."""
-RESAMPLES = 4000
+RESAMPLES = 10_000
 Values = npt.NDArray[np.float64]
 
 
@@ -40,35 +41,30 @@ UNKNOWN = Interval(float("nan"), float("nan"))
 def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) -> Interval:
     """Return a bootstrap interval of the mean over cases, in which whole patients are drawn.
 
-    Studentised ("bootstrap-t"): patients are drawn with replacement, t* = (m* - m) / se*, and the interval is
-    [m - t*(1 - a/2) se, m - t*(a/2) se]. With K patients of n_i cases and sums s_i the mean is m = sum s_i / sum n_i,
-    its standard error se = sqrt(K / (K - 1) sum (s_i - m n_i)^2) / sum n_i (a ratio's, linearised). The percentile
-    interval, which is simpler, is too short for the 8 to 20 patients of a fold (at 8 it held the truth in 0.81 to 0.89
-    of simulated samples, this one in 0.90 to 0.95). No interval of few patients knows of a failure that is rarer than
-    one in that many: where one patient in seven was lost altogether, both held the truth of 8 patients in 0.7.
+    The expanded percentile interval: K patients are drawn with replacement, the mean over the cases of those drawn is
+    sum s_i / sum n_i (s_i the sum of a patient's n_i cases), and of such means the quantiles at a' and 1 - a' are taken,
+    a' = Phi(sqrt(K / (K - 1)) t_(0.025, K - 1)) in place of 0.025. The plain percentile interval is too short for the
+    8 to 20 patients of a fold: at 8 it held the truth in 0.81 to 0.89 of simulated samples (normal, skewed, heavy
+    tails), this one in 0.90 to 0.94; a studentised one in 0.90 to 0.95, but several times as long at times. No interval
+    of few patients knows of failures rarer than one in that many: where one patient in seven was lost altogether, all
+    of them held the truth of 8 patients in 0.7.
 
     Args:
         values: One number a case.
         patients: Whose case it is.
         seed: Of the draws.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12; ratio estimator: Cochran,
-    Sampling Techniques, 1977, chapter 6.
+    Source: Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 2015.
     """
     sums, counts = _by_patient(values, patients)
     k = len(sums)
     if k < FEWEST:
         return UNKNOWN
-    mean, error = _mean_and_error(sums, counts)
-    if error < 1e-12:  # all cases differ by the same amount
-        return Interval(float(mean), float(mean))
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, k, (RESAMPLES, k))
-    means, errors = _mean_and_error(sums[drawn], counts[drawn])
-    sure = errors > 1e-9 * error  # all but the draws of one patient alone, whose error cannot be told
-    t = (means[sure] - mean) / errors[sure]
-    low, high = np.quantile(t, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(mean - high * error), float(mean - low * error))
+    drawn = np.random.default_rng(seed).integers(0, k, (RESAMPLES, k))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    tail = float(stats.norm.cdf(math.sqrt(k / (k - 1)) * stats.t.ppf((1 - LEVEL) / 2, k - 1)))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
 
 
 def signed_rank(values: Sequence[float], patients: Sequence[str]) -> float:
@@ -108,11 +104,3 @@ def _by_patient(values: Sequence[float], patients: Sequence[str]) -> tuple[Value
     _, index = np.unique(np.asarray(patients), return_inverse=True)
     sums = np.bincount(index, np.asarray(values, dtype=float)).astype(np.float64)
     return sums, np.bincount(index).astype(np.float64)
-
-
-def _mean_and_error(sums: Values, counts: Values) -> tuple[Values, Values]:
-    """Return means over cases and their standard errors; patients lie along the last axis."""
-    k, n = sums.shape[-1], counts.sum(-1)
-    mean = sums.sum(-1) / n
-    scatter = ((sums - mean[..., None] * counts) ** 2).sum(-1)
-    return mean, np.sqrt(k / (k - 1) * scatter) / n

@@ -1,0 +1,85 @@
+"""A report as a list of parts, written as one HTML page that needs no network, and as Markdown beside its pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } th, td { padding: 0.3rem 0.7rem; text-align: right; border-bottom: 1px solid #e5e5e5; }
+th { border-bottom: 2px solid #999; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #555; font-size: 0.9rem; }
+pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } nav a { margin-right: 1rem; }
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a report, in this order: its sentences, its table, its commands, its pictures.
+
+    Attributes:
+        title: Its heading.
+        text: A paragraph each.
+        columns: Heads of the table; none for no table.
+        rows: Cells of the table.
+        commands: Lines to be typed.
+        pictures: Caption and PNG file, each below the folder of the report.
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    commands: tuple[str, ...] = ()
+    pictures: tuple[tuple[str, Path], ...] = ()
+
+
+def page(title: str, parts: Sequence[Part]) -> str:
+    """Return the report as one HTML page with its pictures inside."""
+    links = " ".join(f'<a href="#part{n}">{html.escape(part.title)}</a>' for n, part in enumerate(parts))
+    body = "\n".join(_section(n, part) for n, part in enumerate(parts))
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n"
+        "</html>\n"
+    )
+
+
+def _section(number: int, part: Part) -> str:
+    lines = [f'<section id="part{number}">', f"<h2>{html.escape(part.title)}</h2>"]
+    lines += [f"<p>{html.escape(text)}</p>" for text in part.text]
+    if part.columns:
+        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in part.columns)
+        rows = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in part.rows)
+        lines.append(
+            f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
+        )
+    if part.commands:
+        lines.append(f"<pre>{html.escape(chr(10).join(part.commands))}</pre>")
+    for caption, path in part.pictures:
+        said, data = html.escape(caption, quote=True), base64.b64encode(path.read_bytes()).decode()
+        lines.append(
+            f'<figure><img alt="{said}" src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>'
+        )
+    return "\n".join([*lines, "</section>"])
+
+
+def markdown(title: str, parts: Sequence[Part], folder: Path) -> str:
+    """Return the report as Markdown that stands in `folder`."""
+    lines = [f"# {title}"]
+    for part in parts:
+        lines += [f"## {part.title}", *part.text]
+        if part.columns:
+            table = [part.columns, ("---",) * len(part.columns), *part.rows]
+            lines.append("\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in table))
+        if part.commands:
+            lines.append("\n".join(["```", *part.commands, "```"]))
+        lines += [f"![{caption}]({path.relative_to(folder).as_posix()})" for caption, path in part.pictures]
+    return "\n\n".join(lines) + "\n"

@@ -1,0 +1,104 @@
+"""The figures of a comparison: differences case by case, Dice against drawing time, curves of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wsseg.evaluation.comparison.paired import MEAN, Comparison
+from wsseg.evaluation.overlay import PALETTE
+
+Curve = Sequence[tuple[int, float]]
+"""(iteration, value), in order."""
+_GREY = "#777777"
+_ORDER = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", *PALETTE)
+
+
+def colours(arms: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each arm, the same in all figures."""
+    return {arm: _ORDER[n % len(_ORDER)] for n, arm in enumerate(arms)}
+
+
+def draw_differences(path: Path, comparison: Comparison, metric: str = "dice") -> Path:
+    """Draw each case's difference to the reference arm, a row an arm, with the mean and its interval."""
+    arms = [arm for arm in comparison.arms if arm != comparison.against]
+    figure = Figure(figsize=(8, 1.2 + 0.8 * len(arms)), layout="constrained")
+    axes = figure.subplots()
+    colour = colours(comparison.arms)
+    for y, arm in enumerate(arms):
+        found = comparison.difference(arm, metric)
+        values = np.array(sorted(found.by_case.values()))
+        lift = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
+        axes.plot(values, y + lift, "o", color=colour[arm], alpha=0.45, markersize=4, markeredgewidth=0)
+        if found.interval.known:
+            axes.plot([found.interval.low, found.interval.high], [y, y], color="black", linewidth=2)
+        axes.plot([found.mean], [y], "D", color="black", markersize=7)
+    axes.axvline(0, color=_GREY, linewidth=1)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_xlabel(f"{metric} minus that of {comparison.against}, the same case")
+    axes.set_title("a point a case; diamond and bar: mean and its 95 % interval", fontsize=10, loc="left")
+    return _save(figure, path)
+
+
+def draw_costs(path: Path, comparison: Comparison, minutes: Mapping[str, float]) -> Path:
+    """Draw mean Dice against the minutes that the training cases' annotation would take a person."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for arm, colour in colours(comparison.arms).items():
+        if arm in minutes:
+            score = comparison.score(arm, "dice")
+            for value in score.by_seed.values() if len(score.by_seed) > 1 else ():
+                axes.plot([minutes[arm]], [value], "_", color=colour, markersize=14)
+            axes.plot([minutes[arm]], [score.mean], "o", color=colour, markersize=9, label=arm)
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes of drawing, all training cases of a fold (the protocol's cost model)")
+    axes.set_ylabel(f"dice, {MEAN} of the classes")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _save(figure, path)
+
+
+def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Path:
+    """Draw training: a panel a term, a line an arm (the mean of its runs), thin lines the runs.
+
+    Args:
+        path: The PNG.
+        curves: Arm -> term -> a curve a run.
+    """
+    terms = list(dict.fromkeys(term for of_arm in curves.values() for term in of_arm))
+    columns = min(3, len(terms))
+    figure = Figure(figsize=(4 * columns, 2.8 * math.ceil(len(terms) / columns)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(math.ceil(len(terms) / columns), columns)).ravel()
+    colour = colours(list(curves))
+    for panel, term in zip(panels, terms, strict=False):
+        for arm, of_arm in curves.items():
+            _draw_term(panel, of_arm.get(term, ()), arm, colour[arm])
+        panel.set_title(term, fontsize=10)
+        panel.set_xlabel("iteration", fontsize=8)
+        panel.tick_params(labelsize=8)
+    for panel in panels[len(terms) :]:
+        panel.set_axis_off()
+    panels[0].legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _draw_term(panel: Axes, runs: Sequence[Curve], arm: str, colour: str) -> None:
+    runs = [run for run in runs if run]
+    for run in runs if len(runs) > 1 else ():
+        panel.plot(*zip(*run, strict=True), color=colour, alpha=0.25, linewidth=0.7)
+    steps = sorted(set.intersection(*(set(dict(run)) for run in runs))) if runs else []
+    if steps:
+        means = [float(np.mean([dict(run)[step] for run in runs])) for step in steps]
+        panel.plot(steps, means, color=colour, linewidth=1.5, label=arm)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
