@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsseg import reporting
 from wsseg.contracts import DataError, FaultsError, RecipeError, Reporter
 from wsseg.engines.tasks import Task, conduct
 from wsseg.evaluation import scoring
-from wsseg.evaluation.comparison import paired
+from wsseg.evaluation.comparison import document, paired
+from wsseg.evaluation.comparison import report as wording
 from wsseg.evaluation.comparison.admission import refusals
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
-from wsseg.recipe import read_recipe, recipe_from
+from wsseg.evaluation.comparison.report import Setting
+from wsseg.files import write_safely
+from wsseg.recipe import read_recipe
 from wsseg.runs import RunFolder
 from wsseg.schema import Recipe
+from wsseg.tracking.record import git_commit, versions
 
 SHARED = ("root", "folds", "patient")
 """What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
@@ -98,13 +104,9 @@ def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
         runs = tuple(sorted(kept.parent for kept in place.rglob("resolved.json")))
         if not runs or own:
             raise RecipeError(f"{place}: " + ("a run takes no KEY=VALUE; name a recipe" if own else "holds no run"))
-        return Arm(name or _recipe_of(runs[0]).name, runs=runs)
+        return Arm(name or reporting.recipe_of(runs[0]).name, runs=runs)
     both = (*overrides, *own)
     return Arm(name or read_recipe(place, both).name, place, both)
-
-
-def _recipe_of(run: Path) -> Recipe:
-    return recipe_from(RunFolder(run).read("resolved.json"))
 
 
 def planned(wish: Wish) -> dict[tuple[str, int, int], Task]:
@@ -114,7 +116,7 @@ def planned(wish: Wish) -> dict[tuple[str, int, int], Task]:
         RecipeError: With all that makes the recipes no fair comparison: other data, folds, or iterations.
     """
     recipes = {arm.name: read_recipe(arm.recipe, arm.overrides) for arm in wish.arms if arm.recipe is not None}
-    runs = {arm.name: _recipe_of(arm.runs[0]) for arm in wish.arms if arm.runs}
+    runs = {arm.name: reporting.recipe_of(arm.runs[0]) for arm in wish.arms if arm.runs}
     if faults := _unfair({**recipes, **runs}, wish.folds):
         raise RecipeError(faults)
     tasks = {}
@@ -155,7 +157,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
 
 
-def gathered(places: Mapping[str, Sequence[Path]]) -> list[ScoredRun]:
+def gathered(places: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Path]]:
     """Read the finished runs of every arm.
 
     Raises:
@@ -165,46 +167,86 @@ def gathered(places: Mapping[str, Sequence[Path]]) -> list[ScoredRun]:
     for arm, folders in places.items():
         for folder in folders:
             run = RunFolder(folder)
-            if not run.finished:
-                faults.append(f"{folder}: has not finished; the same command goes on with it")
+            if not run.finished or not (folder / "scores.csv").is_file():
+                faults.append(f"{folder}: has not finished, or has no scores.csv; the same command goes on with it")
                 continue
-            recipe, opened = _recipe_of(folder), run.read("opened.json") if (folder / "opened.json").is_file() else {}
+            opened = run.read("opened.json") if (folder / "opened.json").is_file() else {}
             rows = scoring.read_csv(folder / "scores.csv")
             faults += refusals(str(folder), opened, {row.case for row in rows if row.dice is not None})
             patients = {case: str(entry["patient"]) for case, entry in opened.items() if "scoring" in entry["for"]}
+            recipe = reporting.recipe_of(folder)
             fold = -1 if recipe.data.fold is None else recipe.data.fold
-            found.append(ScoredRun(arm, fold, recipe.seed, tuple(rows), patients))
+            found.append((ScoredRun(arm, fold, recipe.seed, tuple(rows), patients), folder))
     if faults:
         raise DataError(faults)
     return found
 
 
-def compare(wish: Wish, report: Reporter) -> Comparison:
-    """Train what is missing, and compare."""
+def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
+    """Train what is missing, compare all of it, and write the comparison's table, report and figures.
+
+    Raises:
+        FaultsError: With all that keeps the runs from being made or from being compared.
+    """
     tasks = planned(wish)
-    faults = []
-    for outcome in conduct(list(tasks.values()), report=report, **wish.engine):
-        if outcome.fault:
-            faults.append(outcome.fault)
-    if faults:
-        raise DataError([*faults, "the same command goes on with what is missing"])
+    failed = [outcome.fault for outcome in conduct(list(tasks.values()), report=report, **wish.engine) if outcome.fault]
+    if failed:
+        raise DataError([*failed, "what has finished is kept: the same command goes on with the rest"])
     places: dict[str, list[Path]] = {arm.name: list(arm.runs) for arm in wish.arms}
     for (arm, _, _), task in tasks.items():
         places[arm].append(task.folder)
     runs = gathered(places)
-    return paired.compare(runs, wish.against or _reference(places))
+    found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
+    _write(wish.out, found, runs, command, report)
+    return found
 
 
 def _reference(places: Mapping[str, Sequence[Path]]) -> str:
     """Return the arm that the others are measured against: the first that learned from dense labels, or the first."""
     for arm, folders in places.items():
-        if folders and _recipe_of(folders[0]).data.annotation == "labelsTr":
+        if folders and reporting.recipe_of(folders[0]).data.annotation == reporting.DENSE:
             return arm
     return next(iter(places))
 
 
-def chosen(places: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, Path]]:
-    """Yield every run with its arm."""
-    for arm, folders in places.items():
-        for folder in folders:
-            yield arm, folder
+def _write(
+    out: Path, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter
+) -> None:
+    """Write scores.csv, report.html and report.md with their figures, and say what they say."""
+    pictures, minutes = reporting.illustrate(out / "figures", found, runs, report)
+    setting = _setting(runs, minutes, command)
+    parts = wording.parts(found, setting, pictures)
+    title = f"{', '.join(found.arms)} on {setting.dataset}"
+    write_safely(out / "report.html", document.page(title, parts).encode())
+    write_safely(out / "report.md", document.markdown(title, parts, out).encode())
+    write_safely(out / "scores.csv", paired.table(run for run, _ in runs).encode())
+    scores = wording.score_table(found, setting.tolerance_mm)
+    report.table(f"{title}, held-out cases", scores.columns, scores.rows)
+    for sentence in wording.answer(found):
+        report.say(sentence)
+    report.say(f"report: {out / 'report.html'}")
+
+
+def _setting(runs: Sequence[tuple[ScoredRun, Path]], minutes: Mapping[str, float], command: str) -> Setting:
+    """Return how the runs were made, from what they noted."""
+    recipes = [reporting.recipe_of(path) for _, path in runs]
+    plans = [RunFolder(path).read("plan.json") for _, path in runs]
+    content = sorted({item for plan in plans for item in plan["content"].items()})
+    data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+    first = recipes[0]
+    return Setting(
+        dataset=plans[0]["dataset"],
+        folds=tuple(dict.fromkeys(run.fold for run, _ in runs)),
+        of_folds=first.data.folds,
+        seeds=tuple(dict.fromkeys(run.seed for run, _ in runs)),
+        iterations=first.training.iterations,
+        tolerance_mm=first.evaluation.tolerance_mm,
+        minutes=minutes,
+        facts=(
+            f"Preprocessed data {data} (sha256 over all cases); learned from "
+            + ", ".join(sorted({f"{r.name}: {r.data.annotation}" for r in recipes})) + ".",
+            "Made with " + ", ".join(f"{name} {value}" for name, value in versions().items())
+            + f", commit {git_commit(Path(__file__).parent) or 'unknown'}.",
+        ),
+        commands=(command,),
+    )  # fmt: skip

@@ -50,7 +50,7 @@ class Row:
 
 
 _NUMBERS = (*METRICS, "volume_ml", "reference_volume_ml")
-_COLUMNS = ["class" if f.name == "class_name" else f.name for f in fields(Row)]
+COLUMNS = ["class" if f.name == "class_name" else f.name for f in fields(Row)]
 
 
 def score_case(
@@ -131,12 +131,14 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            writer.writerow(
-                ["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in vars(row).values()]
-            )
+        writer.writerow(COLUMNS)
+        writer.writerows(cells(row) for row in rows)
     partial.replace(path)
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row's cells, in the order of COLUMNS."""
+    return ["" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in vars(row).values()]
 
 
 def read_csv(path: Path) -> list[Row]:
@@ -150,8 +152,8 @@ def read_csv(path: Path) -> list[Row]:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error})") from error
-    if not lines or lines[0] != _COLUMNS:
-        raise DataError(f"{path}: expected the columns {','.join(_COLUMNS)}: write it with `wsseg evaluate`")
+    if not lines or lines[0] != COLUMNS:
+        raise DataError(f"{path}: expected the columns {','.join(COLUMNS)}: write it with `wsseg evaluate`")
     rows: list[Row] = []
     faults = []
     for number, line in enumerate(lines[1:], 2):
@@ -166,8 +168,8 @@ def read_csv(path: Path) -> list[Row]:
 
 def _row(line: list[str]) -> Row:
     """Turn the cells of a line into a row."""
-    if len(line) != len(_COLUMNS):
-        raise ValueError(f"has {len(line)} cells, expected {len(_COLUMNS)}")
+    if len(line) != len(COLUMNS):
+        raise ValueError(f"has {len(line)} cells, expected {len(COLUMNS)}")
     cells = dict(zip((f.name for f in fields(Row)), line, strict=True))
     numbers = {name: float(cells[name]) if cells[name] else None for name in _NUMBERS}
     if not all(math.isfinite(v) for v in numbers.values() if v is not None):

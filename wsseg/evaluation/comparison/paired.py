@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
 from wsseg.contracts import DataError
 from wsseg.evaluation.comparison.statistics import Interval, holm, interval, signed_rank
-from wsseg.evaluation.scoring import METRICS, Row
+from wsseg.evaluation.scoring import COLUMNS, METRICS, Row, cells
 
 MEAN = "mean"
 """The name under which the mean over the classes of a case stands beside the classes."""
@@ -252,3 +254,14 @@ def _by_seed(cell: Cell) -> dict[int, float]:
     """Return the mean over cases of each seed alone."""
     seeds = sorted({s for by_seed in cell.values() for s in by_seed})
     return {s: fmean(by_seed[s] for by_seed in cell.values() if s in by_seed) for s in seeds}
+
+
+def table(runs: Iterable[ScoredRun]) -> str:
+    """Return all scores of all runs as CSV: recipe, fold, seed, patient, and the columns of a run's own scores.csv."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["recipe", "fold", "seed", "patient", *COLUMNS])
+    for run in runs:
+        for row in run.rows:
+            writer.writerow([run.arm, run.fold, run.seed, run.patients.get(row.case, ""), *cells(row)])
+    return lines.getvalue()

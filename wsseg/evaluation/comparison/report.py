@@ -95,9 +95,9 @@ def difference_table(comparison: Comparison) -> Part:
     )  # fmt: skip
     text = (
         f"Each case against itself: the recipe minus {comparison.against}, seeds averaged within a case. Intervals are "
-        "bootstrap intervals (expanded percentile) in which patients are drawn, p is Wilcoxon's signed-rank test over patients, "
-        "corrected by Holm for all recipes and classes of a metric. They say how sure the difference is for other "
-        "patients of this kind, with these trained networks; how much training itself varies is what the seeds show.",
+        "bootstrap intervals (expanded percentile) in which patients are drawn, p is Wilcoxon's signed-rank test over "
+        "patients, corrected by Holm for all recipes and classes of a metric. They say how sure the difference is for "
+        "other patients of this kind, with these networks; how much training itself varies is what the seeds show.",
     )
     return Part("Paired differences", text, columns, tuple(rows))
 

@@ -42,7 +42,7 @@ def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) ->
     """Return a bootstrap interval of the mean over cases, in which whole patients are drawn.
 
     The expanded percentile interval: K patients are drawn with replacement, the mean over the cases of those drawn is
-    sum s_i / sum n_i (s_i the sum of a patient's n_i cases), and of such means the quantiles at a' and 1 - a' are taken,
+    sum s_i / sum n_i (s_i the sum of a patient's n_i cases), and of such means the quantiles at a' and 1 - a' count,
     a' = Phi(sqrt(K / (K - 1)) t_(0.025, K - 1)) in place of 0.025. The plain percentile interval is too short for the
     8 to 20 patients of a fold: at 8 it held the truth in 0.81 to 0.89 of simulated samples (normal, skewed, heavy
     tails), this one in 0.90 to 0.94; a studentised one in 0.90 to 0.95, but several times as long at times. No interval

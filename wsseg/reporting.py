@@ -1,0 +1,156 @@
+"""What a comparison's report shows beside its numbers: drawing time, curves, and cases to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from wsseg import assembly, nifti
+from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocols.sparse_slices import SparseSlices
+from wsseg.contracts import IGNORE, Case, Reporter, Silent
+from wsseg.data.cases import Dataset
+from wsseg.data.loading import load_case, load_reference
+from wsseg.declared import read_json
+from wsseg.evaluation.comparison import figures
+from wsseg.evaluation.comparison.document import Part
+from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
+from wsseg.evaluation.overlay import draw_overlay
+from wsseg.recipe import recipe_from
+from wsseg.runs import RunFolder
+from wsseg.schema import Recipe
+from wsseg.tracking.record import RECORD, number, read_lines
+
+DENSE = "labelsTr"
+
+
+def recipe_of(run: Path) -> Recipe:
+    """Return the recipe that a run was made with, every default written out."""
+    return recipe_from(RunFolder(run).read("resolved.json"))
+
+
+def minutes(runs: Sequence[Path]) -> float | None:
+    """Return what drawing the annotation of a run's training cases would cost, the mean over runs of several folds.
+
+    By the receipt of the annotation set; for dense labels by what outlining each slice would take. None where nobody
+    knows: a set that persons drew, or one without receipt.
+    """
+    folds = {recipe_of(run).data.fold: run for run in runs}
+    found = [_minutes(run) for run in folds.values()]
+    known = [value for value in found if value is not None]
+    return fmean(known) if len(known) == len(found) else None
+
+
+def _minutes(run: Path) -> float | None:
+    data, learned = recipe_of(run).data, RunFolder(run).read("plan.json")["training"]
+    root = assembly.find_root(data.root, Silent())
+    if data.annotation == DENSE:
+        dataset = dataset_of(run)
+        return sum(_dense_minutes(dataset, case) for case in dataset.training if case.name in learned)
+    path = root / data.annotation / "annotation.json"
+    by_case = read_json(path).get("by_case") if path.is_file() else None
+    if not by_case:
+        return None
+    return float(sum(by_case[case]["minutes"] for case in learned if case in by_case))
+
+
+def _dense_minutes(dataset: Dataset, case: Case) -> float:
+    """Return what it takes to outline every slice of a case that has a dense label."""
+    reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
+    if reference is None:
+        return 0.0
+    drawn = SparseSlices(name=DENSE, every=1)
+    dense = Dense(case.name, reference, len(dataset.classes), (1.0, 1.0, 1.0))
+    return drawn.seconds.minutes(drawn.draw(dense).effort)
+
+
+def dataset_of(run: Path) -> Dataset:
+    """Return the dataset that a run learned from."""
+    recipe = recipe_of(run)
+    return assembly.open_dataset(recipe.data, assembly.wanted_modalities(recipe), Silent())
+
+
+def curves(places: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, list[figures.Curve]]]:
+    """Return arm -> term -> the loss over training, a curve a run."""
+    found: dict[str, dict[str, list[figures.Curve]]] = {}
+    for arm, runs in places.items():
+        for run in runs:
+            for term, curve in _curves(run).items():
+                found.setdefault(arm, {}).setdefault(term, []).append(sorted(curve.items()))
+    return found
+
+
+def _curves(run: Path) -> dict[str, dict[int, float]]:
+    found: dict[str, dict[int, float]] = {}
+    for _, line in read_lines(run / RECORD) if (run / RECORD).is_file() else ():
+        for name, value in line.get("metrics", {}).items():
+            if name.startswith("loss/"):
+                found.setdefault(name.removeprefix("loss/"), {})[line["step"]] = number(value)
+    return found
+
+
+def draw_cases(
+    folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter
+) -> tuple[tuple[str, Path], ...]:
+    """Draw the best, the median and the worst case of each arm: strokes, prediction, reference."""
+    pictures: list[tuple[str, Path]] = []
+    with report.progress("drawing cases", 3 * len(comparison.arms)) as bar:
+        for n, arm in enumerate(comparison.arms):
+            mine = [(run, path) for run, path in runs if run.arm == arm]
+            dice = {
+                case: fmean(_dice(run, case)) for run, _ in mine for case in run.scored if case in comparison.patients
+            }
+            order = sorted(dice, key=lambda case: (dice[case], case))
+            for what, case in (("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])):
+                run, path = next((run, path) for run, path in mine if case in run.scored)
+                picture = folder / f"{n}_{what}.png"
+                said = f"{arm}, {what} of {len(order)}: {case}, Dice {fmean(_dice(run, case)):.3f} (seed {run.seed})"
+                _draw(picture, path, case, said)
+                pictures.append((said, picture))
+                bar.advance(case)
+    return tuple(pictures)
+
+
+def _dice(run: ScoredRun, case: str) -> list[float]:
+    return [row.dice for row in run.scored[case] if row.dice is not None]
+
+
+def _draw(picture: Path, run: Path, name: str, title: str) -> None:
+    """Draw one held-out case as its files show it."""
+    dataset = dataset_of(run)
+    case = next(case for case in dataset.training if case.name == name)
+    loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
+    images = {modality: array for modality, array in loaded.images.items() if array is not None}
+    strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
+    found = nifti.read(run / "predictions" / f"{name}{dataset.ending}").array
+    reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
+    classes = {value: word for value, word in enumerate(dataset.classes) if value > 0}
+    draw_overlay(picture, images, loaded.grid.spacing_mm, strokes, found, reference, classes, title)
+
+
+def illustrate(
+    folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter
+) -> tuple[dict[str, Part], dict[str, float]]:
+    """Draw all figures of a report into `folder`; return its parts that show them, and the minutes of each arm."""
+    places: dict[str, list[Path]] = {arm: [path for run, path in runs if run.arm == arm] for arm in comparison.arms}
+    cost = {arm: value for arm, paths in places.items() if (value := minutes(paths)) is not None}
+    against = comparison.against
+    picture = figures.draw_differences(folder / "differences.png", comparison)
+    parts = {"differences": Part("Case by case", pictures=((f"Dice of each case minus that of {against}", picture),))}
+    if cost:
+        picture = figures.draw_costs(folder / "costs.png", comparison, cost)
+        unknown = [arm for arm in comparison.arms if arm not in cost]
+        text = (
+            "Minutes are estimates by the cost model of the annotation protocols; for dense labels, by outlining each "
+            "connected part in each slice. " + (f"Not known for: {', '.join(unknown)}." if unknown else ""),
+        )
+        rows = tuple((arm, f"{m:.0f}", f"{comparison.score(arm, 'dice').mean:.3f}") for arm, m in cost.items())
+        parts["costs"] = Part(
+            "Dice against annotation time", text, ("recipe", "minutes", "dice"), rows,
+            pictures=(("Dice against the minutes that the annotation would take", picture),),
+        )  # fmt: skip
+    picture = figures.draw_curves(folder / "curves.png", curves(places))
+    parts["curves"] = Part("Training", pictures=(("Each term of the loss over training, as logged", picture),))
+    parts["cases"] = Part("Cases to look at", pictures=draw_cases(folder / "cases", comparison, runs, report))
+    return parts, cost
