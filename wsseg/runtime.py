@@ -82,10 +82,15 @@ class Runtime:
     heartbeat: Heartbeat | None = None
 
     def threads(self) -> int:
-        """Return how many of the processor's cores are this process's: its share, or all that srun has bound to it."""
+        """Return how many of the processor's cores are this process's: its share, or all that srun has bound to it.
+
+        WSSEG_THREADS, set for one of several runs on a machine, allows no more than that.
+        """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         bound = self.by_srun and cores * self.local_world <= (os.cpu_count() or 1)
-        return cores if bound else max(1, cores // self.local_world)
+        share = cores if bound else max(1, cores // self.local_world)
+        said = os.environ.get("WSSEG_THREADS", "")
+        return min(share, max(1, int(said))) if said.isdigit() else share
 
     def device(self, device: torch.device) -> torch.device:
         """Return the GPU of this process where `device` is CUDA, else `device`. Raises RecipeError: too few GPUs."""

@@ -1,0 +1,100 @@
+"""A real Ray cluster on this machine, a head without cores and two nodes of one core, and what dies in it."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from wsseg.engines.conducting import conduct
+from wsseg.faults import RecipeError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(sys.platform != "linux", reason="the test program reads /proc"),
+    # Ray leaves closing its log files and pipes to the end of the process.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+STORE = {"object_store_memory": 80_000_000}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator:
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
+    for _ in range(2):
+        made.add_node(num_cpus=1, **STORE)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def address(cluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return str(cluster.address)
+
+
+def raylet(begun: dict) -> int:
+    """The process that started the engine's worker; it stands for a node."""
+    return int(begun["ids"][3])
+
+
+def test_a_killed_worker_is_replaced(address, make_task, tries, program, listener, when_begun, kill) -> None:
+    task = make_task("worker", "long")
+    when_begun(task, kill(2))
+    (outcome,) = conduct([task], "ray", 1, 0, 1, listener, program)
+    assert not outcome.fault and len(tries(task)) == 2
+    assert listener.lines[0].startswith("worker: its worker died (") and listener.lines[0].endswith("try 2 of 2")
+
+
+def test_bad_input_is_not_tried_again(address, make_task, tries, program, listener, monkeypatch) -> None:
+    monkeypatch.setenv("WSSEG_TEST", "passed on")
+    monkeypatch.setenv("OTHER_TEST", "not passed on")
+    task = make_task("wrong", "bad")
+    (outcome,) = conduct([task], "ray", 1, 0, 5, listener, program)
+    assert outcome.fault.startswith("wrong: patch_size: is odd; lr: is negative")
+    (begun,) = tries(task)
+    assert begun["WSSEG_TEST"] == "passed on" and begun["CUDA_VISIBLE_DEVICES"] == ""
+    assert begun["OMP_NUM_THREADS"] == begun["WSSEG_THREADS"] == "1"
+
+
+def test_gpus_that_the_cluster_does_not_have(address, make_task, program, listener) -> None:
+    with pytest.raises(RecipeError, match="--gpus 0.5: the Ray cluster has 0; --gpus 0 trains on its processors"):
+        list(conduct([make_task("a")], "ray", 1, 0.5, 0, listener, program))
+
+
+def test_stopping_stops_what_runs(address, make_task, tries, program, listener, wait_for_the_end_of) -> None:
+    tasks = [make_task("a", "long"), make_task("b")]
+    results = conduct(tasks, "ray", 2, 0, 0, listener, program)
+    assert next(results).task.name == "b"
+    results.close()
+    assert all(wait_for_the_end_of(begun["ids"][0]) for begun in tries(tasks[0]))
+
+
+def test_the_other_node_finishes_what_a_killed_node_has_begun(
+    address, make_task, tries, program, listener, when_begun, wait_for_the_end_of
+) -> None:
+    tasks = [make_task("a", "long"), make_task("b"), make_task("c")]
+    when_begun(tasks[0], lambda begun: os.kill(raylet(begun), signal.SIGKILL))
+    found = list(conduct(tasks, "ray", 2, 0, 1, listener, program))
+    assert sorted(outcome.task.name for outcome in found) == ["a", "b", "c"]
+    assert not any(outcome.fault for outcome in found)
+    first, second = tries(tasks[0])
+    assert raylet(first) != raylet(second)
+    assert wait_for_the_end_of(first["ids"][0])
+    assert listener.lines[0].startswith("a: its worker died (")
+
+
+def test_without_an_address_a_cluster_is_started_and_ended(
+    make_task, tries, program, listener, monkeypatch, wait_for_the_end_of
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    task = make_task("alone")
+    (outcome,) = conduct([task], "ray", 1, 1, 0, listener, program)
+    assert not outcome.fault and signal.getsignal(signal.SIGTERM) == before
+    assert wait_for_the_end_of(raylet(tries(task)[0]))

@@ -1,0 +1,138 @@
+"""Runs as jobs of SLURM, by submitit; where there is no SLURM, as submitit's jobs on this machine.
+
+Partition, account, memory and the like are SLURM's own settings: by its variables (SBATCH_PARTITION, SBATCH_ACCOUNT,
+SBATCH_MEM_PER_NODE ...) or after the engine's name (`slurm:partition=gpu,mem_gb=32`). Every node needs the folders of
+wsseg, recipes, data and runs at the same paths.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsseg.engines.attempt import STOP_S, conduct_here
+from wsseg.engines.shares import limits, own_cores
+from wsseg.engines.tasks import DIED, IN_VAIN, Engine, Task, Try
+from wsseg.faults import RecipeError
+
+if TYPE_CHECKING:
+    from wsseg.contracts import Reporter
+
+LOOK_S = 1.0
+CORES = 8
+"""Cores of a job, unless the settings say otherwise (`cpus_per_task`)."""
+LIMIT_MIN = 24 * 60
+"""Minutes of a job, unless the settings or SBATCH_TIMELIMIT say otherwise; one whose time is up is queued again."""
+TIMES_UP = 20
+"""So often."""
+SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
+"""Settings that submitit knows by these names for every cluster; all others are SLURM's own."""
+
+
+@contextmanager
+def opened(
+    jobs: int, gpus: float, program: Sequence[str], settings: str, tasks: Sequence[Task], report: Reporter
+) -> Iterator[Engine]:
+    """Open the cluster for `jobs` jobs at a time; what submitit writes goes into `slurm/` beside the tasks' folders.
+
+    Raises:
+        RecipeError: A setting is unknown, or a job cannot have that share of a GPU.
+    """
+    import submitit
+
+    said = _read(settings)
+    folder = Path(os.path.commonpath([task.folder.absolute().parent for task in tasks])) / "slurm"
+    executor = submitit.AutoExecutor(folder=folder, slurm_max_num_timeout=TIMES_UP)
+    there = executor.cluster == "slurm"
+    if not there:
+        report.say("no SLURM is here (srun is not found): its jobs run on this machine")
+    elif gpus != int(gpus):
+        raise RecipeError(f"--gpus {gpus:g}: a job of SLURM has whole GPUs; choose 1, or 0")
+    cores = CORES if there else max(1, len(own_cores()) // jobs)
+    wanted = {"timeout_min": LIMIT_MIN, "cpus_per_task": cores, "gpus_per_node": int(gpus), **said}
+    try:
+        executor.update_parameters(**wanted)
+    except (NameError, ValueError, AssertionError) as error:
+        raise RecipeError(f"--on slurm:{settings}: {str(error).splitlines()[0]}") from error
+    engine = Slurm(executor, jobs, program, limits(int(wanted["cpus_per_task"]), gpus))
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+class Slurm:
+    """The engine. A job that is preempted or out of time is queued again by itself; one that died is handed back."""
+
+    def __init__(self, executor: Any, jobs: int, program: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.executor, self.slots = executor, jobs
+        self.program, self.environment = tuple(program), dict(environment)
+        self.running: dict[Task, Any] = {}
+
+    def start(self, task: Task) -> None:
+        """Submit one try."""
+        self.executor.update_parameters(name=f"wsseg {task.name}")
+        self.running[task] = self.executor.submit(Attempt(task, self.program, self.environment, Path.cwd()))
+
+    def ended(self) -> Sequence[Try]:
+        """Ask for jobs that have ended."""
+        time.sleep(LOOK_S)
+        ended = [task for task, job in self.running.items() if job.done()]
+        return [_end(task, self.running.pop(task)) for task in ended]
+
+    def stop(self) -> None:
+        """Cancel the jobs, and give them time to end."""
+        for job in self.running.values():
+            job.cancel(check=False)
+        until = time.monotonic() + STOP_S
+        while time.monotonic() < until and not all(job.done() for job in self.running.values()):
+            time.sleep(LOOK_S)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a job does."""
+
+    task: Task
+    program: tuple[str, ...]
+    environment: Mapping[str, str]
+    place: Path
+
+    def __call__(self) -> int:
+        """Make the try."""
+        return conduct_here(self.task, self.program, self.environment, self.place)
+
+    def checkpoint(self) -> Any:
+        """Return what the job does when it is queued again: the same, for a run goes on by itself."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _end(task: Task, job: Any) -> Try:
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        return Try(task, int(job.result()))
+    except FailedJobError as error:  # it ran, but could not even begin
+        last = [line for line in str(error).splitlines() if line and not line.startswith(("-", " ", "You"))][-1]
+        return Try(task, IN_VAIN, f"job {job.job_id}: {last}")
+    except UncompletedJobError:
+        cancelled = job.state.startswith("CANCELLED")  # by a person, who would not want it back
+        return Try(task, IN_VAIN if cancelled else DIED, f"job {job.job_id} ended without a result ({job.state})")
+
+
+def _read(settings: str) -> dict[str, Any]:
+    """Read `key=value,key=value`; numbers become numbers."""
+    found: dict[str, Any] = {}
+    for word in filter(None, settings.split(",")):
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise RecipeError(f"--on slurm:{settings}: {word!r}: expected key=value")
+        found[key if key in SHARED else f"slurm_{key}"] = int(value) if value.isdigit() else value
+    return found
