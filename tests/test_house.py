@@ -22,7 +22,7 @@ ROOMS = {
     "tracking",
     "engines",
 }
-HALL = {"commands", "annotate", "assembly", "experiment", "inspection", "planning"}
+HALL = {"commands", "annotate", "assembly", "experiment", "inspection", "planning", "comparing", "reporting"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {
     "faults": set(),
@@ -39,7 +39,7 @@ TOP = {
     "schema": {"contracts", "plugins"},
     "recipe": {"contracts", "plugins", "schema"},
     "runs": {"contracts", "files", "schema"},
-    "cli": {"contracts", "commands", "annotate"},
+    "cli": {"contracts", "commands", "annotate", "comparing"},
     "__main__": {"cli"},
     "__init__": set(),
 }

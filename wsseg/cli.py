@@ -255,6 +255,28 @@ def export(
 
 
 @app.command()
+def compare(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE ...", help="Recipes, directories of runs, 'NAME: RECIPE KEY=VALUE', KEY=VALUE."),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the runs and the report are kept.")] = Path("runs/comparison"),
+    against: Annotated[str | None, typer.Option(help="The reference; by default what learns from labelsTr.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="So many of the recipes' data.folds are held out in turn.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="So many runs a fold, each with the next seed.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    on: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+    gpus: Annotated[float, typer.Option(min=0.0, help="The share of a GPU that a run gets.")] = 1.0,
+) -> None:
+    """Train recipes on the same folds and seeds, and say how far each is from the reference, case by case."""
+    with _mending():
+        from wsseg import comparing
+
+        wish = comparing.Wish(comparing.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
+        comparing.compare(wish, comparing.typed(sys.argv), Terminal())
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes that come along."""
     with _mending():

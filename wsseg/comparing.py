@@ -7,13 +7,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsseg import reporting
 from wsseg.contracts import DataError, FaultsError, RecipeError, Reporter
-from wsseg.engines.tasks import Task, conduct
+from wsseg.engines.conducting import conduct
+from wsseg.engines.tasks import Task
 from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import document, paired
 from wsseg.evaluation.comparison import report as wording
@@ -41,6 +42,16 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Where runs are trained: see `conduct`."""
+
+    on: str = "local"
+    jobs: int = 1
+    gpus: float = 1.0
+    retries: int = 2
+
+
+@dataclass(frozen=True)
 class Wish:
     """What was asked for.
 
@@ -50,6 +61,7 @@ class Wish:
         against: The name of the reference arm; by default the first that learns from labelsTr, else the first.
         folds: So many folds are held out in turn, of the data.folds that the recipes name.
         seeds: So many seeds, counted on from the recipe's own.
+        work: Where the runs are trained.
     """
 
     arms: tuple[Arm, ...]
@@ -57,7 +69,7 @@ class Wish:
     against: str | None = None
     folds: int = 1
     seeds: int = 1
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    work: Work = Work()
 
 
 def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
@@ -189,7 +201,9 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
         FaultsError: With all that keeps the runs from being made or from being compared.
     """
     tasks = planned(wish)
-    failed = [outcome.fault for outcome in conduct(list(tasks.values()), report=report, **wish.engine) if outcome.fault]
+    work = wish.work
+    outcomes = conduct(list(tasks.values()), work.on, work.jobs, work.gpus, work.retries, report)
+    failed = [outcome.fault for outcome in outcomes if outcome.fault]
     if failed:
         raise DataError([*failed, "what has finished is kept: the same command goes on with the rest"])
     places: dict[str, list[Path]] = {arm.name: list(arm.runs) for arm in wish.arms}
@@ -199,6 +213,11 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
     found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
     _write(wish.out, found, runs, command, report)
     return found
+
+
+def typed(words: Sequence[str]) -> str:
+    """Return a command as it can be typed again."""
+    return shlex.join(["wsseg", *words[1:]])
 
 
 def _reference(places: Mapping[str, Sequence[Path]]) -> str:
