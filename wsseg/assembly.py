@@ -35,6 +35,8 @@ from wsseg.training.optimization import Precision, choose_device, choose_precisi
 
 T = TypeVar("T")
 PHANTOM = "phantom:"
+PHANTOM_STROKES = Strokes(name="strokes")
+"""How the strokes of an embedded phantom are drawn."""
 SPLIT_SEED = 0
 """Folds do not hang on a recipe's seed: runs that differ in it are compared on the same cases."""
 
@@ -63,7 +65,7 @@ def find_root(root: str, report: Reporter) -> Path:
 def phantom_strokes(label: Labels, case: str) -> Labels:
     """Return the strokes that an embedded phantom comes with: those of `annotations/strokes.yaml`."""
     spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
-    return Strokes(name="strokes").draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
+    return PHANTOM_STROKES.draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from wsseg import assembly, nifti
-from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocol import CaseProtocol, Dense
 from wsseg.annotation.protocols.sparse_slices import SparseSlices
 from wsseg.contracts import IGNORE, Case, Reporter, Silent
 from wsseg.data.cases import Dataset
@@ -45,9 +45,10 @@ def minutes(runs: Sequence[Path]) -> float | None:
 def _minutes(run: Path) -> float | None:
     data, learned = recipe_of(run).data, RunFolder(run).read("plan.json")["training"]
     root = assembly.find_root(data.root, Silent())
-    if data.annotation == DENSE:
+    if data.annotation == DENSE or data.root.startswith(assembly.PHANTOM):
+        protocol = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else assembly.PHANTOM_STROKES
         dataset = dataset_of(run)
-        return sum(_dense_minutes(dataset, case) for case in dataset.training if case.name in learned)
+        return sum(_drawing(protocol, dataset, case) for case in dataset.training if case.name in learned)
     path = root / data.annotation / "annotation.json"
     by_case = read_json(path).get("by_case") if path.is_file() else None
     if not by_case:
@@ -55,14 +56,13 @@ def _minutes(run: Path) -> float | None:
     return float(sum(by_case[case]["minutes"] for case in learned if case in by_case))
 
 
-def _dense_minutes(dataset: Dataset, case: Case) -> float:
-    """Return what it takes to outline every slice of a case that has a dense label."""
+def _drawing(protocol: CaseProtocol, dataset: Dataset, case: Case) -> float:
+    """Return what it takes to draw a case by a protocol, if it has a dense label to see that from."""
     reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
     if reference is None:
         return 0.0
-    drawn = SparseSlices(name=DENSE, every=1)
-    dense = Dense(case.name, reference, len(dataset.classes), (1.0, 1.0, 1.0))
-    return drawn.seconds.minutes(drawn.draw(dense).effort)
+    dense = Dense(case.name, reference, len(dataset.classes), (1.0, 1.0, 1.0))  # effort does not hang on millimetres
+    return protocol.seconds.minutes(protocol.draw(dense).effort)
 
 
 def dataset_of(run: Path) -> Dataset:
@@ -138,7 +138,7 @@ def illustrate(
     against = comparison.against
     picture = figures.draw_differences(folder / "differences.png", comparison)
     parts = {"differences": Part("Case by case", pictures=((f"Dice of each case minus that of {against}", picture),))}
-    if cost:
+    if len(cost) > 1:
         picture = figures.draw_costs(folder / "costs.png", comparison, cost)
         unknown = [arm for arm in comparison.arms if arm not in cost]
         text = (

@@ -63,7 +63,7 @@ def test_bad_input_is_not_tried_again(address, make_task, tries, program, listen
 
 
 def test_gpus_that_the_cluster_does_not_have(address, make_task, program, listener) -> None:
-    with pytest.raises(RecipeError, match="--gpus 0.5: the Ray cluster has 0; --gpus 0 trains on its processors"):
+    with pytest.raises(RecipeError, match=r"--gpus 0\.5: the Ray cluster has 0; --gpus 0 trains on its processors"):
         list(conduct([make_task("a")], "ray", 1, 0.5, 0, listener, program))
 
 

@@ -1,0 +1,154 @@
+"""compare: what is trained, what is refused, and a comparison from end to end."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wsseg import comparing, reporting
+from wsseg.cli import app
+from wsseg.comparing import Wish, gathered, planned, read_arms
+from wsseg.contracts import DataError, RecipeError
+from wsseg.evaluation.scoring import Row, write_csv
+
+RUNNER = CliRunner()
+
+
+def wsseg(*words: object, code: int = 0):
+    result = RUNNER.invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.output}\n{result.stderr}\n{result.exception!r}"
+    return result
+
+
+@pytest.fixture
+def two(make_dataset, make_recipe, tmp_path: Path) -> tuple[Path, Path]:
+    """Two recipes on one dataset: strokes and masks."""
+    root = make_dataset()
+    weak = make_recipe(root, "weak.yaml")
+    full = make_recipe(root, "full.yaml")
+    full.write_text(full.read_text().replace("name: test", "name: full").replace("scribblesTr", "labelsTr"))
+    return weak, full
+
+
+def test_arms_are_recipes_with_their_own_words_and_those_for_all(two) -> None:
+    weak, full = two
+    found = read_arms(
+        [str(weak), f"CRF off: {weak} supervision.gated_crf.weight=0", str(full), "training.iterations=4"]
+    )
+    assert [arm.name for arm in found] == ["test", "CRF off", "full"]
+    assert found[1].overrides == ("training.iterations=4", "supervision.gated_crf.weight=0")
+    assert found[2].overrides == ("training.iterations=4",)
+
+
+def test_all_faults_of_the_words_at_once(two, tmp_path: Path) -> None:
+    weak, _ = two
+    with pytest.raises(RecipeError) as caught:
+        read_arms([str(weak), str(weak), str(tmp_path / "nowhere.yaml"), f"{weak} nets.ct=1"])
+    text = "\n".join(caught.value.faults)
+    assert "nowhere.yaml: cannot be read" in text
+    assert "nets" in text
+    assert "two recipes are called 'test'" in text
+    with pytest.raises(RecipeError, match="needs two"):
+        read_arms([str(weak)])
+
+
+def test_every_arm_gets_the_same_folds_and_seeds(two, tmp_path: Path) -> None:
+    tasks = planned(Wish(read_arms([str(word) for word in two]), tmp_path / "out", folds=2, seeds=2))
+    assert set(tasks) == {(arm, fold, seed) for arm in ("test", "full") for fold in (0, 1) for seed in (1, 2)}
+    task = tasks["full", 1, 2]
+    assert task.folder == tmp_path / "out" / "full" / "fold_1" / "seed_2"
+    assert {"data.fold=1", "seed=2", "--resume", "--run-dir"} <= set(task.steps[0])
+    assert task.done == task.folder / "finished.json"
+
+
+def test_recipes_that_are_no_fair_comparison_are_refused(two, tmp_path: Path) -> None:
+    weak, full = two
+    arms = read_arms([str(weak), f"{full} training.iterations=7 data.folds=2"])
+    with pytest.raises(RecipeError) as caught:
+        planned(Wish(arms, tmp_path / "out", folds=3))
+    text = "\n".join(caught.value.faults)
+    assert "training.iterations differs (test: 6, full: 7); give all of them one, e.g. training.iterations=6" in text
+    assert "data.folds differs" in text
+    assert "full: has data.folds=2, so at most that many --folds; 3 were asked for" in text
+
+
+def make_run(folder: Path, recipe: Path, opened: dict, dice: float) -> Path:
+    """What a finished run leaves behind, as far as a comparison reads it."""
+    from wsseg.recipe import read_recipe
+
+    folder.mkdir(parents=True)
+    (folder / "resolved.json").write_text(json.dumps(read_recipe(recipe).resolved()))
+    (folder / "finished.json").write_text("{}")
+    (folder / "opened.json").write_text(json.dumps(opened))
+    names = [case for case, entry in opened.items() if "scoring" in entry["for"]]
+    write_csv([Row(case, "left", dice, 1.0, 1.0, dice, 1.0, 1.0) for case in names], folder / "scores.csv")
+    return folder
+
+
+def test_a_run_that_learned_from_what_it_is_scored_on_is_refused_with_a_reason(two, tmp_path: Path) -> None:
+    weak, full = two
+    clean = {"a": {"patient": "a", "for": ["training"]}, "b": {"patient": "b", "for": ["scoring"]}}
+    leak = {**clean, "b": {"patient": "b", "for": ["scoring", "training"]}}
+    fine = make_run(tmp_path / "fine", full, clean, 0.5)
+    leaking = make_run(tmp_path / "leaking", weak, leak, 0.9)
+    unfinished = make_run(tmp_path / "unfinished", weak, clean, 0.9)
+    (unfinished / "finished.json").unlink()
+    ((run, path),) = gathered({"full": [fine]})
+    assert (run.arm, run.fold, run.seed, path) == ("full", 0, 1, fine)
+    with pytest.raises(DataError) as caught:
+        gathered({"full": [fine], "weak": [leaking, unfinished]})
+    text = "\n".join(caught.value.faults)
+    assert f"{leaking}: was trained on b, on which it is scored" in text
+    assert f"{unfinished}: has not finished" in text
+    assert wsseg("compare", fine, leaking, "--out", tmp_path / "out", code=2).stderr.count("error:") == 1
+
+
+def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path) -> None:
+    weak, full = two
+    clean = {"b": {"patient": "b", "for": ["scoring"]}}
+    places = {
+        "weak": [make_run(tmp_path / "w", weak, clean, 0.1)],
+        "full": [make_run(tmp_path / "f", full, clean, 0.1)],
+    }
+    assert comparing._reference(places) == "full"
+    assert comparing._reference({"weak": places["weak"]}) == "weak"
+
+
+@pytest.mark.slow
+def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [*two, "--out", out, "--folds", "2", "supervision.gated_crf.weight=0"]
+    said = wsseg("compare", *words).stdout
+    assert "report.html" in said and "% of full" in said
+    runs = sorted(path.parent for path in out.rglob("finished.json"))
+    assert len(runs) == 4
+    begun = {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs}
+    with (out / "scores.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["recipe"], line["fold"]) for line in lines} == {(r, f) for r in ("test", "full") for f in ("0", "1")}
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 + 6  # differences, curves, three cases an arm; no minutes known
+    assert not re.search(r"""(src|href)=["'](?!data:|#)|url\(|@import""", page), "it needs no network"
+    for words_of in ("The answer", "Paired differences", "How it was done", "wsseg compare"):
+        assert words_of in page
+    for link in [line for line in (out / "report.md").read_text().splitlines() if line.startswith("![")]:
+        assert (out / link.rpartition("(")[2].rstrip(")")).is_file()
+    wsseg("compare", *words)
+    assert {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs} == begun, "nothing was trained twice"
+
+
+def test_minutes_of_masks_are_those_of_outlining_every_slice(make_dataset, tmp_path: Path, two) -> None:
+    _, full = two
+    run = make_run(tmp_path / "run", full, {}, 0.5)
+    (run / "plan.json").write_text(json.dumps({"training": {"case_000": "case_000"}}))
+    import nibabel as nib
+    import numpy as np
+    from scipy import ndimage
+
+    label = np.asarray(nib.load(tmp_path / "made" / "labelsTr" / "case_000.nii.gz").dataobj)
+    eight = np.ones((3, 3))
+    outlines = sum(ndimage.label(label[:, :, z] == c, eight)[1] for z in range(label.shape[2]) for c in (1, 2))
+    assert reporting.minutes([run]) == pytest.approx((30 + 3 * label.shape[2] + 30 * outlines) / 60)
