@@ -118,9 +118,10 @@ def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path) -> None:
+def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     words = [*two, "--out", out, "--folds", "2", "supervision.gated_crf.weight=0"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/wsseg", "compare", *map(str, words)])
     said = wsseg("compare", *words).stdout
     assert "report.html" in said and "% of full" in said
     runs = sorted(path.parent for path in out.rglob("finished.json"))
@@ -132,7 +133,7 @@ def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path) -> None:
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 + 6  # differences, curves, three cases an arm; no minutes known
     assert not re.search(r"""(src|href)=["'](?!data:|#)|url\(|@import""", page), "it needs no network"
-    for words_of in ("The answer", "Paired differences", "How it was done", "wsseg compare"):
+    for words_of in ("The answer", "Paired differences", "How it was done", f"wsseg compare {two[0]}"):
         assert words_of in page
     for link in [line for line in (out / "report.md").read_text().splitlines() if line.startswith("![")]:
         assert (out / link.rpartition("(")[2].rstrip(")")).is_file()
