@@ -82,7 +82,8 @@ def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
         RecipeError: With all faults: no recipe or run is there, or two have one name.
     """
     overrides = tuple(word for word in words if _is_override(word))
-    arms, faults = [], []
+    arms: list[Arm] = []
+    faults: list[str] = []
     for word in words:
         if not _is_override(word):
             try:
