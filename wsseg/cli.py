@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichBar
-from rich.table import Table
+
+from wsseg.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,63 +24,6 @@ app.add_typer(annotate, name="annotate")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="e.g. training.iterations=1000")]
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see `wsseg recipes`.")]
-
-
-QUIET_S = 3.0
-"""Work that is done sooner says nothing of its progress where no person is watching."""
-
-
-class Terminal:
-    """What the verbs say, as lines, tables and bars; as plain lines where no person is watching."""
-
-    def __init__(self) -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = 120  # a log file has no width of its own
-
-    def say(self, text: str) -> None:
-        """Say one line."""
-        self.console.print(text, markup=False)
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table."""
-        table = Table(title=title, title_justify="left")
-        for n, column in enumerate(columns):
-            table.add_column(column, justify="left" if n == 0 else "right")
-        for row in rows:
-            table.add_row(*row)
-        self.console.print(table, soft_wrap=False)
-
-    @contextmanager
-    def progress(self, what: str, total: int, done: int = 0) -> Iterator[_Bar]:
-        """Show a bar with a forecast."""
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-        )  # fmt: skip
-        with RichBar(*columns, console=self.console, disable=not self.console.is_terminal) as bars:
-            yield _Bar(self, bars, what, total, done)
-
-
-class _Bar:
-    """One bar; without a terminal it says a line with a forecast at every tenth."""
-
-    def __init__(self, terminal: Terminal, bars: RichBar, what: str, total: int, done: int) -> None:
-        self.terminal, self.bars, self.what, self.total = terminal, bars, what, total
-        self.task = bars.add_task(what, total=total, completed=done, note="")
-        self.first = self.done = done
-        self.note, self.began = "", time.monotonic()
-
-    def advance(self, note: str = "") -> None:
-        """Count one more."""
-        self.done += 1
-        self.note = note or self.note
-        self.bars.update(self.task, advance=1, note=self.note)
-        tenth = max(1, self.total // 10)
-        spent = time.monotonic() - self.began
-        if not self.terminal.console.is_terminal and spent > QUIET_S and self.done % tenth == 0:
-            left = spent / max(1, self.done - self.first) * (self.total - self.done)
-            self.terminal.say(f"{self.what}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {self.note}")
 
 
 @contextmanager
@@ -254,6 +194,12 @@ def export(
         verbs.bring_out(folder, out, format, dataset, Terminal())
 
 
+Folds = Annotated[int, typer.Option(min=1, help="So many of the recipe's data.folds are held out in turn.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
+Place = Annotated[str, typer.Option(help="local, ray, or slurm[:partition=gpu,...].")]
+Gpus = Annotated[float, typer.Option(min=0.0, help="The share of a GPU that a run gets.")]
+
+
 @app.command()
 def compare(
     recipes: Annotated[
@@ -262,11 +208,11 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Where the runs and the report are kept.")] = Path("runs/comparison"),
     against: Annotated[str | None, typer.Option(help="The reference; by default what learns from labelsTr.")] = None,
-    folds: Annotated[int, typer.Option(min=1, help="So many of the recipes' data.folds are held out in turn.")] = 1,
+    folds: Folds = 1,
     seeds: Annotated[int, typer.Option(min=1, help="So many runs a fold, each with the next seed.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
-    on: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
-    gpus: Annotated[float, typer.Option(min=0.0, help="The share of a GPU that a run gets.")] = 1.0,
+    jobs: Jobs = 1,
+    on: Place = "local",
+    gpus: Gpus = 1.0,
 ) -> None:
     """Train recipes on the same folds and seeds, and say how far each is from the reference, case by case."""
     with _mending():
@@ -274,6 +220,25 @@ def compare(
 
         wish = comparing.Wish(comparing.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
         comparing.compare(wish, comparing.typed(sys.argv), Terminal())
+
+
+@app.command()
+def ablate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Where the runs and the report are kept.")] = Path("runs/ablation"),
+    folds: Folds = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a fold; with one nothing can be told.")] = 3,
+    jobs: Jobs = 1,
+    on: Place = "local",
+    gpus: Gpus = 1.0,
+) -> None:
+    """Train a recipe without each of its terms in turn, and say which of them help."""
+    with _mending():
+        from wsseg import ablating, comparing
+
+        work, command = comparing.Work(on, jobs, gpus), comparing.typed(sys.argv)
+        ablating.ablate(recipe, overrides or [], out, folds, seeds, work, command, Terminal())
 
 
 @app.command()

@@ -113,6 +113,15 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def typed_text(path: Path, overrides: Sequence[str], heading: str) -> str:
+    """Return a recipe with overrides laid over it as the text of a recipe file, headed by a comment."""
+    plain, lines = load_yaml(path)
+    if faults := [fault for override in overrides for fault in _lay_over(plain, lines, override)]:
+        raise RecipeError(faults)
+    body: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return f"# {heading}\n{body}"
+
+
 def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection, list[str]] | None:
     """Return what a faulty recipe says of its data, and the modalities it reads; None if not even that can be read."""
     try:

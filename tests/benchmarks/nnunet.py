@@ -33,11 +33,11 @@ from steps import Command, Steps, done_so_far, read_record, summed
 
 from wsseg import assembly, planning
 from wsseg.assembly import Prepared
-from wsseg.cli import Terminal
 from wsseg.contracts import FaultsError
 from wsseg.evaluation import scoring
 from wsseg.recipe import read_recipe
 from wsseg.schema import Recipe
+from wsseg.terminal import Terminal
 from wsseg.training.optimization import choose_device
 
 NNUNET = "2.8.1"

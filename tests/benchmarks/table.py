@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from wsseg.assembly import find_root
-from wsseg.cli import Terminal
 from wsseg.evaluation import scoring
 from wsseg.recipe import load_yaml, read_recipe, recipe_from
+from wsseg.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsseg import commands
-from wsseg.cli import Terminal
 from wsseg.contracts import FaultsError, Progress
+from wsseg.terminal import Terminal
 
 
 class TimedTerminal(Terminal):

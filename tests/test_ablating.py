@@ -1,0 +1,59 @@
+"""ablate: verdicts, and an ablation from end to end."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wsseg.ablating import Effect
+from wsseg.cli import app
+from wsseg.evaluation.comparison.statistics import UNKNOWN, Interval
+from wsseg.recipe import read_recipe, typed_text
+
+
+@pytest.mark.parametrize(
+    ("interval", "by_seed", "verdict"),
+    [
+        (Interval(0.01, 0.05), (0.03, 0.02), "helps"),
+        (Interval(-0.05, -0.01), (-0.03, -0.02), "hurts"),
+        (Interval(0.01, 0.05), (0.07, -0.01), "cannot tell"),  # seeds disagree
+        (Interval(-0.01, 0.05), (0.03, 0.02), "cannot tell"),
+        (Interval(0.01, 0.05), (0.03,), "cannot tell"),  # one seed proves nothing
+        (UNKNOWN, (0.03, 0.02), "cannot tell"),
+    ],
+)
+def test_what_may_be_said(interval, by_seed, verdict) -> None:
+    assert Effect("x", sum(by_seed) / len(by_seed), interval, by_seed).verdict == verdict
+
+
+def test_a_recipe_written_with_overrides_reads_as_the_recipe_with_overrides(
+    make_dataset, make_recipe, tmp_path
+) -> None:
+    recipe = make_recipe(make_dataset())
+    words = ("supervision.gated_crf.weight=0", "training.lr=1e-3", "data.spacing_mm=[2,2,3]")
+    target = tmp_path / "other.yaml"
+    target.write_text(typed_text(recipe, words, "why"))
+    assert target.read_text().startswith("# why\n")
+    assert read_recipe(target) == read_recipe(recipe, words)
+
+
+def test_a_recipe_without_terms_is_refused(make_dataset, make_recipe) -> None:
+    recipe = make_recipe(make_dataset())
+    off = [f"supervision.{term}.weight=0" for term in ("gated_crf", "modal_consistency", "prototype_contrast")]
+    result = CliRunner().invoke(app, ["ablate", str(recipe), *off])
+    assert result.exit_code == 2
+    assert "at least one more term" in result.stderr
+
+
+@pytest.mark.slow
+def test_every_term_gets_its_answer(make_dataset, make_recipe, tmp_path: Path) -> None:
+    recipe, out = make_recipe(make_dataset()), tmp_path / "out"
+    words = ["supervision.prototype_contrast.weight=0", "training.iterations=3", "--out", str(out), "--seeds", "2"]
+    result = CliRunner().invoke(app, ["ablate", str(recipe), *words])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("cannot tell") == 3  # CRF, consistency, both: two held-out patients are too few
+    names = {"test", "without_gated_crf", "without_modal_consistency", "partial_loss_alone"}
+    assert {path.parents[2].name for path in out.rglob("finished.json")} == names
+    assert len(list(out.rglob("finished.json"))) == 8
+    kept = read_recipe(out / "test_that_helps.yaml")
+    assert [name for name, entry in kept.supervision.items() if entry.active] == ["partial_loss"]

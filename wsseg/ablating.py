@@ -1,0 +1,104 @@
+"""The hall's verb `ablate`: does each term of a recipe add anything on these data?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wsseg import comparing
+from wsseg.comparing import Arm, Wish, Work
+from wsseg.contracts import RecipeError, Reporter
+from wsseg.evaluation.comparison.paired import Comparison, Difference
+from wsseg.evaluation.comparison.statistics import Interval
+from wsseg.files import write_safely
+from wsseg.recipe import read_recipe, typed_text
+
+BASE = "partial_loss"
+BARE = f"{BASE} alone"
+Verdict = Literal["helps", "hurts", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a term adds to the mean Dice: the recipe minus the recipe without it.
+
+    Attributes:
+        term: Its name in the recipe; "all terms" is the recipe minus `partial_loss` alone.
+        mean: Over cases and seeds.
+        interval: Of that mean, by patients.
+        by_seed: The mean of each seed alone.
+    """
+
+    term: str
+    mean: float
+    interval: Interval
+    by_seed: tuple[float, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said: an interval beyond 0, and the same sign in each of at least two seeds.
+
+        The interval knows how patients vary, not how training does: two runs of one recipe differ as much as two
+        recipes often do, so a single seed cannot tell.
+        """
+        signs = {value > 0 for value in self.by_seed}
+        if len(self.by_seed) < 2 or len(signs) > 1 or not self.interval.excludes_zero:
+            return "cannot tell"
+        return "helps" if self.mean > 0 else "hurts"
+
+
+def effect(term: str, without: Difference) -> Effect:
+    """Return a term's effect from the difference that leaving it out makes."""
+    turned = Interval(-without.interval.high, -without.interval.low)
+    return Effect(term, -without.mean, turned, tuple(-value for value in without.by_seed.values()))
+
+
+def ablate(
+    path: Path, overrides: Sequence[str], out: Path, folds: int, seeds: int, work: Work, command: str, report: Reporter
+) -> list[Effect]:
+    """Train the recipe, the recipe without each of its terms, and `partial_loss` alone; say what each term adds.
+
+    Raises:
+        RecipeError: The recipe has no term beside `partial_loss`, or not even that.
+    """
+    recipe = read_recipe(path, overrides)
+    terms = [name for name, entry in recipe.supervision.items() if entry.active and name != BASE]
+    if BASE not in recipe.supervision or not terms:
+        raise RecipeError(f"{path}: an ablation needs {BASE} and at least one more term whose weight is above 0")
+    arms = [Arm(recipe.name, path, tuple(overrides))]
+    arms += [Arm(f"without {term}", path, (*overrides, _off(term))) for term in terms if len(terms) > 1]
+    arms.append(Arm(BARE, path, (*overrides, *map(_off, terms))))
+    found = comparing.compare(Wish(tuple(arms), out, recipe.name, folds, seeds, work), command, report)
+    effects = _effects(found, terms)
+    rows = [
+        [e.term, f"{e.mean:+.3f}", _within(e.interval), ", ".join(f"{value:+.3f}" for value in e.by_seed), e.verdict]
+        for e in effects
+    ]
+    report.table(
+        f"what each term of {recipe.name} adds to Dice", ["term", "adds", "95 % interval", "by seed", "verdict"], rows
+    )
+    kept = [e.term for e in effects if e.verdict == "helps" and e.term in terms]
+    idle = [term for term in terms if term not in kept]
+    target = out / f"{recipe.name}_that_helps.yaml"
+    heading = f"{recipe.name} with the terms that helped in {out}: {', '.join([BASE, *kept])}"
+    write_safely(target, typed_text(path, (*overrides, *map(_off, idle)), heading).encode())
+    report.say(f"recipe with only what helps ({', '.join([BASE, *kept])}): {target}")
+    return effects
+
+
+def _off(term: str) -> str:
+    return f"supervision.{term}.weight=0"
+
+
+def _effects(found: Comparison, terms: Sequence[str]) -> list[Effect]:
+    """Return the effect of each term, and of all together; of one term both are the same."""
+    together = effect("all terms", found.difference(BARE, "dice"))
+    if len(terms) == 1:
+        return [effect(terms[0], found.difference(BARE, "dice"))]
+    return [*(effect(term, found.difference(f"without {term}", "dice")) for term in terms), together]
+
+
+def _within(interval: Interval) -> str:
+    return f"{interval.low:+.3f} to {interval.high:+.3f}" if interval.known else "too few patients"
