@@ -1,4 +1,4 @@
-"""A team's server as mlflow/compose.yaml starts it, but without containers: a real PostgreSQL, MLflow with passwords."""
+"""A team's server as mlflow/compose.yaml starts it, without its containers: real PostgreSQL, MLflow with passwords."""
 
 import base64
 import json
@@ -190,6 +190,7 @@ def sent_bytes(run: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_lab_moves_to_its_server_and_loses_nothing(
     server: Server,
     postgres: str,

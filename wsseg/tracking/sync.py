@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from wsseg.contracts import DataError, Progress, Reporter
@@ -36,34 +37,38 @@ def sync(paths: Sequence[Path], uri: str | None, report: Reporter) -> None:
     """
     records = _records(paths)
     store = _reach(store_address(uri))
-    faults: list[str] = []
     sent: dict[Path, Sender] = {}
-    rows = []
+    rows: list[list[str]] = []
+    faults: list[str] = []
     with report.progress("sending", sum(unsent(record.parent, store.uri) for record in records)) as bar:
-        for n, record in enumerate(records):
+        for record in records:
             sender = Sender(record, store, report.say)
-            try:
-                with claimed(record) as free:
-                    if not free:
-                        faults.append(
-                            f"{record.parent}: is being written or sent just now; sync it when that has ended"
-                        )
-                        continue
-                    rows.append(_send(record, sender, bar))
+            with _telling(record, store, faults), claimed(record) as free:
+                if not free:
+                    raise BlockingIOError("a process is writing or sending it")
+                rows.append(_send(record, sender, bar))
                 sent[record] = sender
-            except Exception as error:  # whatever MLflow, its database, the network or the disk throws
-                why = reason(error, store.uri)
-                faults.append(f"{record.parent}: not all of it was sent ({why}); repeat the command, it goes on there")
-                if not _is_well(store):
-                    faults += [f"{left.parent}: was not sent" for left in records[n + 1 :]]
-                    break
-    _nest(sent, report)
+    for record, sender in sent.items():  # now that all are there
+        with _telling(record, store, faults):
+            lacking = sender.adopt(search=True)
+            if lacking:
+                report.say(f"{record.parent}: {len(lacking)} of its runs are not there (e.g. {lacking[0]}); sync them")
     report.table(f"sent to {public(store.uri)}", COLUMNS, rows)
     for sender in sent.values():
         if sender.kept and (sender.children or len(sent) == 1):
             report.say(how_to_look(store.uri, sender.kept, tuple(sender.children.values())))
     if faults:
         raise DataError(faults)
+
+
+@contextmanager
+def _telling(record: Path, store: MlflowStore, faults: list[str]) -> Iterator[None]:
+    """Turn whatever goes wrong with one run into a fault, so that the others are sent."""
+    try:
+        yield
+    except Exception as error:  # whatever MLflow, its database, the network or the disk throws
+        why = reason(error, store.uri)
+        faults.append(f"{record.parent}: not all of it was sent ({why}); repeat the command later, it goes on there")
 
 
 def _records(paths: Sequence[Path]) -> list[Path]:
@@ -113,19 +118,3 @@ def _send(record: Path, sender: Sender, bar: Progress) -> list[str]:
     had = "had it all" if before == (sender.kept, sender.sent) else "completed"
     counts = (sender.numbers, sender.files, len(sender.refused))
     return [name, "new" if sender.created else had, *map(str, counts), ended]
-
-
-def _is_well(store: MlflowStore) -> bool:
-    try:
-        store.check()
-    except OSError:
-        return False
-    return True
-
-
-def _nest(sent: dict[Path, Sender], report: Reporter) -> None:
-    """Put children below their parents, now that all are there."""
-    for record, sender in sent.items():
-        lacking = sender.adopt(search=True)
-        if lacking:
-            report.say(f"{record.parent}: {len(lacking)} of its runs are not there (e.g. {lacking[0]}); sync them too")
