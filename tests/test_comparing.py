@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path) -> None:
     assert comparing._reference({"weak": places["weak"]}) == "weak"
 
 
+def stands_in_mlflow(out: Path) -> None:
+    """The comparison is a run that shows its means, and each run that was compared is its child."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    every = client.search_runs(experiments)
+    (parent,) = [run for run in every if run.info.run_name.startswith("comparison: test, full on made")]
+    assert {"dice/test", "dice/full", "hd95_mm/full"} <= set(parent.data.metrics)
+    children = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted((run.info.run_name, run.data.params["data.fold"]) for run in children) == [
+        ("full", "0"), ("full", "1"), ("test", "0"), ("test", "1")
+    ]  # fmt: skip
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert names == {"report.html", "report.md", "scores.csv", "figures"}
+
+
 @pytest.mark.slow
 def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
@@ -137,6 +155,7 @@ def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path, monkeypatch:
         assert words_of in page
     for link in [line for line in (out / "report.md").read_text().splitlines() if line.startswith("![")]:
         assert (out / link.rpartition("(")[2].rstrip(")")).is_file()
+    stands_in_mlflow(out)
     wsseg("compare", *words)
     assert {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs} == begun, "nothing was trained twice"
 

@@ -55,7 +55,7 @@ TOP = {
     "__init__": set(),
 }
 WALLS = {
-    "mlflow": {"tracker.py"},
+    "mlflow": {"tracker.py", "mlflow_store.py"},
     "nibabel": {"nifti.py"},
     "typer": {"cli.py"},
     "rich": {"terminal.py"},

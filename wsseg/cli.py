@@ -101,6 +101,20 @@ def check(recipe: RecipePath, overrides: Overrides = None) -> None:
         commands.check(recipe, overrides or [], Terminal())
 
 
+@app.command()
+def sync(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs' directories, or folders that hold some.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="URI", help="e.g. https://mlflow.example.org; default: as train.")
+    ] = None,
+) -> None:
+    """Send runs to an MLflow store, e.g. from the local one to a team's server; what is there is completed."""
+    with _mending():
+        from wsseg import commands
+
+        commands.sync(runs, to, Terminal())
+
+
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a core, where there is enough to do.")

@@ -23,6 +23,7 @@ from wsseg.recipe import read_data_section, read_recipe
 from wsseg.runs import RunFolder, flat
 from wsseg.runtime import Runtime, joined
 from wsseg.schema import Recipe
+from wsseg.tracking import sync as runs_sync
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
@@ -125,6 +126,11 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     show(findings, report)
     if faults:
         raise DataError(faults)
+
+
+def sync(runs: Sequence[Path], uri: str | None, report: Reporter) -> None:
+    """Send runs to another MLflow store, or to the usual one what it missed."""
+    runs_sync.sync(runs, uri, report)
 
 
 def _try(recipe: Recipe, report: Reporter) -> None:

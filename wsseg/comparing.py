@@ -25,7 +25,8 @@ from wsseg.files import write_safely
 from wsseg.recipe import read_recipe
 from wsseg.runs import RunFolder
 from wsseg.schema import Recipe
-from wsseg.tracking.record import git_commit, versions
+from wsseg.tracking.record import RECORD, git_commit, versions
+from wsseg.tracking.tracker import Tracker
 
 SHARED = ("root", "folds", "patient")
 """What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
@@ -232,7 +233,7 @@ def _reference(places: Mapping[str, Sequence[Path]]) -> str:
 def _write(
     out: Path, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter
 ) -> None:
-    """Write scores.csv, report.html and report.md with their figures, and say what they say."""
+    """Write scores.csv, report.html and report.md with their figures, track them, and say what they say."""
     pictures, minutes = reporting.illustrate(out / "figures", found, runs, report)
     setting = _setting(runs, minutes, command)
     parts = wording.parts(found, setting, pictures)
@@ -244,7 +245,37 @@ def _write(
     report.table(f"{title}, held-out cases", scores.columns, scores.rows)
     for sentence in wording.answer(found):
         report.say(sentence)
+    _track(out, title, found, runs, report)
     report.say(f"report: {out / 'report.html'}")
+
+
+def _track(out: Path, title: str, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter) -> None:
+    """Keep the comparison as an MLflow run, with the compared ones as its children."""
+    first = reporting.recipe_of(runs[0][1])
+    tracker = Tracker.open(
+        out,
+        experiment=first.tracking.experiment,
+        run_name=f"comparison: {title}",
+        parameters={"recipes": list(found.arms), "against": found.against, "iterations": first.training.iterations},
+        tags={**versions(), "git_commit": git_commit(Path(__file__).parent), "mlflow.note.content": "\n\n".join(
+            [*wording.answer(found), f"Directory: `{out}`"])},
+        say=report.say,
+    )  # fmt: skip
+    try:
+        for _, path in runs:
+            if (path / RECORD).is_file():
+                tracker.adopt(path)
+        means = {
+            f"{s.metric}/{scoring.plain(s.arm)}": s.mean for s in found.scores if s.class_name == found.classes[-1]
+        }
+        tracker.metrics(means, first.training.iterations)
+        for name in ("report.html", "report.md", "scores.csv"):
+            tracker.file(out / name)
+        for picture in sorted((out / "figures").rglob("*.png")):
+            tracker.file(picture, str(picture.parent.relative_to(out)))
+    finally:
+        tracker.close()
+    report.say(tracker.where())
 
 
 def _setting(runs: Sequence[tuple[ScoredRun, Path]], minutes: Mapping[str, float], command: str) -> Setting:

@@ -11,7 +11,8 @@ import pytest
 
 from wsseg.tracking import relay
 from wsseg.tracking.record import Record
-from wsseg.tracking.relay import Number, Relay
+from wsseg.tracking.relay import Relay
+from wsseg.tracking.sending import BATCH, Kept, Number, Sender
 
 
 class Shelf:
@@ -35,24 +36,31 @@ class Shelf:
     def has(self, run_id: str) -> bool:
         return run_id in self.runs
 
-    def create(self, experiment: str, name: str, time_ms: int) -> tuple[str, str]:
+    def find(self, identity: str) -> Kept | None:
+        found = [run_id for run_id, run in self.runs.items() if run["identity"] == identity and " of old" not in run_id]
+        return Kept("e", found[0]) if found else None
+
+    def create(self, experiment: str, name: str, time_ms: int, identity: str) -> Kept:
         self.check()
         run_id = f"run{len(self.runs)}"
-        self.runs[run_id] = {"name": name, "numbers": set(), "files": [], "begun": time_ms}
-        return experiment, run_id
+        self.runs[run_id] = {"name": name, "numbers": set(), "files": [], "begun": time_ms, "identity": identity}
+        return Kept(experiment, run_id)
 
     def describe(self, run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         self.runs[run_id] |= {"parameters": dict(parameters), "tags": dict(tags), "status": "RUNNING"}
 
     def metrics(self, run_id: str, numbers: list[Number]) -> None:
         self.check()
-        assert 0 < len(numbers) <= relay.BATCH
+        assert 0 < len(numbers) <= BATCH
         self.runs[run_id]["numbers"] |= set(numbers)
 
     def file(self, run_id: str, path: Path, folder: str) -> None:
         if path.name in self.bad_files:
             raise OSError(f"refused {path.name}")
         self.runs[run_id]["files"].append((path.name, folder, path.read_text()))
+
+    def adopt(self, run_id: str, child_id: str) -> None:
+        self.runs[child_id]["parent"] = run_id
 
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         self.check()
@@ -176,7 +184,7 @@ def test_a_resumed_run_brings_what_its_store_missed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["deleted", "other store", "state lost"])
-def test_a_run_that_the_store_does_not_have_is_made_anew(tmp_path: Path, change: str) -> None:
+def test_a_run_that_the_store_does_not_have_is_made_anew_and_no_other(tmp_path: Path, change: str) -> None:
     shelf = Shelf()
     run = Run(tmp_path, shelf)
     run.record.metrics({"a": 1}, 1)
@@ -192,7 +200,9 @@ def test_a_run_that_the_store_does_not_have_is_made_anew(tmp_path: Path, change:
     run.record.metrics({"a": 2}, 2)
     run.close()
     assert run.said == []
-    assert steps(shelf, run.relay.run_id) == [1, 2]
+    assert run.relay.kept is not None
+    assert steps(shelf, run.relay.kept.run_id) == [1, 2]
+    assert sorted(shelf.runs) == (["run0 of old", "run1"] if change == "deleted" else ["run0"])
 
 
 def test_a_file_that_is_refused_holds_nothing_up(tmp_path: Path) -> None:
@@ -222,3 +232,113 @@ def test_the_end_of_a_run_waits_for_a_slow_store_only_so_long(tmp_path: Path, mo
     assert time.monotonic() - begun < 0.8
     assert len(run.said) == 1
     assert "too slow" in run.said[0]
+
+
+class KilledError(BaseException):
+    """The end of a process, in the middle of something."""
+
+
+class Fatal(Shelf):
+    """A shelf at whose n-th change the process ends, before the change is made or after it."""
+
+    def __init__(self, fatal: int, after: bool) -> None:
+        super().__init__()
+        self.left, self.after = fatal, after
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in ("create", "describe", "metrics", "file", "adopt", "end"):
+            return found
+
+        def call(*arguments: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and not self.after:
+                raise KilledError
+            answer = found(*arguments)
+            if self.left == 0:
+                raise KilledError
+            return answer
+
+        return call
+
+
+def write_run(folder: Path, name: str) -> Record:
+    folder.mkdir()
+    (folder / "a.txt").write_text("text")
+    record = Record(folder)
+    record.write(event="opened", experiment="e", run_name=name, parameters={"a": 1}, tags={"b": "c"})
+    for step in range(600):
+        record.metrics({"loss/total": step / 2, "b": math.nan}, step)
+    record.file(folder / "a.txt", "texts")
+    record.metrics({"a": 1}, 600)
+    return record
+
+
+def send_all(folders: list[Path], shelf: Shelf) -> None:
+    senders = [Sender(folder / "record.jsonl", shelf, lambda text: None) for folder in folders]
+    for sender in senders:
+        sender.send()
+        sender.conclude()
+    assert [sender.adopt(search=True) for sender in senders] == [[], []]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_sending_that_is_killed_anywhere_and_repeated_ends_the_same(tmp_path: Path, after: bool) -> None:
+    folders = [tmp_path / "child", tmp_path / "parent"]
+    child, parent = (write_run(folder, folder.name) for folder in folders)
+    child.close()
+    parent.adopt(folders[0])
+    parent.write(event="closed", status="FINISHED")
+    parent.close()
+    undisturbed = Shelf()
+    send_all(folders, undisturbed)
+    for run in undisturbed.runs.values():
+        run["files"] = sorted(set(run["files"]))
+    assert [run["status"] for run in undisturbed.runs.values()] == ["KILLED", "FINISHED"]
+    assert undisturbed.runs["run0"]["parent"] == "run1"
+    assert [len(run["numbers"]) for run in undisturbed.runs.values()] == [1201, 1201]
+    for fatal in range(1, 100):
+        for folder in folders:
+            (folder / "mlflow.json").unlink(missing_ok=True)
+        shelf = Fatal(fatal, after)
+        try:
+            send_all(folders, shelf)
+        except KilledError:
+            send_all(folders, shelf)
+        for run in shelf.runs.values():
+            run["files"] = sorted(set(run["files"]))
+        # nan differs from itself, so numbers are compared as texts
+        assert {k: {**v, "numbers": sorted(map(str, v["numbers"]))} for k, v in shelf.runs.items()} == {
+            k: {**v, "numbers": sorted(map(str, v["numbers"]))} for k, v in undisturbed.runs.items()
+        }
+        if shelf.left > 0:
+            break
+    assert fatal == 16
+
+
+def test_what_each_of_several_stores_has_is_kept(tmp_path: Path) -> None:
+    record = write_run(tmp_path / "run", "n")
+    shelves = [Shelf(), Shelf()]
+    shelves[1].uri = "http://other/"
+    calls = [[], []]
+    for _ in range(2):
+        for shelf, counted in zip(shelves, calls, strict=True):
+            sender = Sender(record.path, shelf, lambda text: None)
+            sender.send()
+            counted.append(sender.numbers)
+    record.close()
+    assert calls == [[1201, 0], [1201, 0]]
+
+
+def test_a_file_that_was_refused_is_tried_again(tmp_path: Path) -> None:
+    record = write_run(tmp_path / "run", "n")
+    shelf, said = Shelf(), []
+    for refused in ({"a.txt"}, {"a.txt"}, set()):
+        shelf.bad_files = refused
+        sender = Sender(record.path, shelf, said.append)
+        sender.send()
+        assert bool(sender.refused) == bool(refused)
+    record.close()
+    assert [name for name, _, _ in shelf.runs["run0"]["files"]] == ["a.txt"]
+    assert said == ["MLflow does not take a.txt (refused a.txt); it stays in the run"] * 2
+    assert "refused" not in json.loads((tmp_path / "run" / "mlflow.json").read_text())

@@ -4,10 +4,7 @@ import json
 import logging
 import math
 import os
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,41 +15,6 @@ import pytest
 
 from wsseg.tracking import relay
 from wsseg.tracking.tracker import Tracker
-
-RACE = """
-import sys, pathlib
-from wsseg.tracking.tracker import Tracker
-run = pathlib.Path(sys.argv[1])
-run.mkdir()
-tracker = Tracker.open(run, experiment="race", run_name=run.name, parameters={}, tags={}, say=lambda s: sys.exit(s))
-tracker.metrics({"loss/total": 0.5}, 1)
-tracker.close()
-sys.stdout.write(tracker.where())
-"""
-
-
-@pytest.fixture(scope="session")
-def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str, str]]]:
-    """A store that three processes wanted to create at once, and how each ended."""
-    folder = tmp_path_factory.mktemp("race")
-    store = folder / "new" / "mlflow.db"
-    place = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store}", "OMP_NUM_THREADS": "1"}
-    commands = [[sys.executable, "-c", RACE, str(folder / f"run{n}")] for n in range(3)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, env=place, cwd=folder, **pipes) for command in commands]
-    answers = [process.communicate(timeout=200) for process in started]
-    return store, [(process.returncode, *answer) for process, answer in zip(started, answers, strict=True)]
-
-
-@pytest.fixture
-def store(raced: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of one's own: setting one up takes MLflow seven seconds, copying one does not."""
-    folder = tmp_path / "a störe"
-    folder.mkdir()
-    shutil.copyfile(raced[0], folder / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    return folder
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from wsseg.tracking.locks import lock
+
 TIMEOUT_S = 5
 
 
@@ -28,6 +30,12 @@ def default_store(root: Path | None = None) -> str:
     if not (_is_clone(root) and folder.is_dir() and os.access(folder, os.W_OK)):
         folder = _user_data() / "wsseg"
     return f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+
+
+def store_address(uri: str | None = None) -> str:
+    """Return the address of the store to use: the one named, else that of MLFLOW_TRACKING_URI, else the local store."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
+    return uri.rstrip("/") if is_server(uri) else uri
 
 
 def local_folder(uri: str) -> Path | None:
@@ -86,16 +94,8 @@ def alone(folder: Path | None) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / ".lock").open("ab") as file:
+        lock(file, wait=True)
         yield  # closing the file ends the lock
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import platform
 import posixpath
 import re
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from wsseg.tracking.locks import lock
 
 RECORD = "record.jsonl"
 _NAME = re.compile(r"[\w .:/-]{1,250}")
@@ -32,6 +37,8 @@ class Record:
         if self.path.exists():
             _cut_half_line(self.path)
         self._file = self.path.open("ab")
+        with suppress(OSError):  # a lock only tells other processes that the run is being written
+            lock(self._file, wait=False)
         self._lock = threading.Lock()
         first = next(read_lines(self.path), None)
         self.begun = datetime.fromisoformat(first[1]["time"]) if first else datetime.now(UTC)
@@ -74,9 +81,59 @@ class Record:
         name = path.relative_to(run_dir) if path.is_relative_to(run_dir) else path
         self.write(file=name.as_posix(), folder=folder)
 
+    def adopt(self, child: Path) -> None:
+        """Append that another run is a child of this one: which it is, and where it lies as seen from here.
+
+        Raises:
+            FileNotFoundError: The child has no record yet.
+        """
+        here, child = self.path.parent.resolve(), child.resolve()
+        self.write(
+            event="adopted", child=identity(child / RECORD), run_dir=Path(os.path.relpath(child, here)).as_posix()
+        )
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def identity(record: Path) -> str:
+    """Return what tells a run from all others, wherever its directory is moved or copied to.
+
+    It is a digest of the record's first line: its time to the millisecond, and all that the run was asked to do.
+
+    Raises:
+        FileNotFoundError: There is no record, or nothing in it yet.
+    """
+    with record.open("rb") as file:
+        first = file.readline()
+    if not first.endswith(b"\n"):
+        raise FileNotFoundError(f"{record}: nothing is written there yet")
+    return hashlib.sha256(first).hexdigest()[:32]
+
+
+def adoptions(record: Path) -> dict[str, Path]:
+    """Return the runs that a run took as its children, by identity, and where each lay."""
+    found: dict[str, Path] = {}
+    for _, line in read_lines(record):
+        found |= adopted(record, line)
+    return found
+
+
+def adopted(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the child that a line of a record tells of, by identity, and where it lay; {} for any other line."""
+    return {line["child"]: record.parent / line["run_dir"]} if line.get("event") == "adopted" else {}
+
+
+@contextmanager
+def claimed(record: Path) -> Iterator[bool]:
+    """Hold a record so that no other process sends it meanwhile; False where one writes or sends it now."""
+    with record.open("ab") as file:
+        try:
+            held = lock(file, wait=False)
+        except OSError:  # a file system without locks: nobody can be seen
+            held = True
+        yield held
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,13 +1,8 @@
-"""The MLflow run: what a run's directory records, shown in a browser beside other runs. Nothing else imports mlflow."""
+"""The MLflow run: what a run's directory records, shown in a browser beside other runs."""
 
 from __future__ import annotations
 
-import getpass
-import json
-import logging
 import os
-import re
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,15 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsseg.tracking.address import TIMEOUT_S, alone, check_health, default_store, is_server, local_folder, public
+from wsseg.tracking import pages
+from wsseg.tracking.address import TIMEOUT_S, is_server, store_address
+from wsseg.tracking.mlflow_store import MlflowStore
 from wsseg.tracking.record import Record
-from wsseg.tracking.relay import Number, Relay
+from wsseg.tracking.relay import Relay
 
 SAMPLE_S = 10.0
-UI = "http://127.0.0.1:5000"
-# MLflow reads these when it is imported, perhaps by another library: no reports over the network, no lines of its own.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 class Tracker:
@@ -58,14 +51,14 @@ class Tracker:
         Raises:
             OSError: The record cannot be written.
         """
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or default_store()
+        uri = store_address()
         if is_server(uri):
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         record = Record(run_dir)
         asked = {"parameters": dict(parameters), "tags": dict(tags)}
         record.write(event="opened", experiment=experiment, run_name=run_name, **asked)
-        relay = Relay(record.path, _MlflowStore(uri), say, _Sampler(record).sample)
+        relay = Relay(record.path, MlflowStore(uri), say, _Sampler(record).sample)
         relay.start()
         return cls(record, relay, uri)
 
@@ -85,6 +78,20 @@ class Tracker:
         """
         self._record.file(path, folder)
 
+    def adopt(self, child: Path) -> None:
+        """Make another run a child of this one, in every store that has both, now or later.
+
+        MLflow shows a run below its parent where both are in one experiment. A run has one parent: the last that took
+        it.
+
+        Args:
+            child: The other run's directory. What lies there is not changed.
+
+        Raises:
+            FileNotFoundError: There is no record of a run.
+        """
+        self._record.adopt(child)
+
     def close(self, status: str = "FINISHED") -> None:
         """End the run as FINISHED, FAILED or KILLED, and wait, within limits, until MLflow has all of it."""
         if not self._closed:
@@ -94,89 +101,13 @@ class Tracker:
             self._record.close()
 
     def where(self) -> str:
-        """Return how to look at the run: its address, and before it the command that a local store needs."""
-        if not self._relay.run_id:
+        """Return how to look at the run: its address, and before it the command that a local store needs.
+
+        A run with children has two addresses more: its children side by side, and as curves. Complete after `close`.
+        """
+        if self._relay.kept is None:
             return f"MLflow does not have this run; its record is {self._record.path}"
-        run = f"experiments/{self._relay.experiment_id}/runs/{self._relay.run_id}"
-        page = f"#/{run}/model-metrics?workflowType=machine_learning"
-        if is_server(self._uri):
-            return f"{public(self._uri).rstrip('/')}/{page}"
-        command = f"mlflow ui --workers 1 --backend-store-uri {shlex.quote(public(self._uri))}"
-        return f"to look at this run: {command}\nthen open {UI}/{page}"
-
-
-class _MlflowStore:
-    """MLflow as a relay sees it. Importing mlflow takes more than a second, so it waits for the thread."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._client: Any = None
-
-    def check(self) -> None:
-        if is_server(self.uri):
-            check_health(self.uri)
-
-    def connect(self) -> None:
-        self.check()
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with alone(local_folder(self.uri)):
-            self._client = MlflowClient(tracking_uri=self.uri)
-            self._client.search_experiments(max_results=1)
-
-    def has(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-
-    def create(self, experiment: str, name: str, time_ms: int) -> tuple[str, str]:
-        experiment_id = self._experiment(experiment)
-        return experiment_id, self._client.create_run(experiment_id, time_ms, run_name=name).info.run_id
-
-    def _experiment(self, name: str) -> str:
-        """Return an experiment's id; a new one of a local store keeps its artifacts beside the database."""
-        from mlflow.exceptions import MlflowException
-
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            folder = local_folder(self.uri)
-            try:
-                location = (folder / "artifacts").as_uri() if folder else None
-                return str(self._client.create_experiment(name, artifact_location=location))
-            except MlflowException:
-                found = self._client.get_experiment_by_name(name)  # another process was faster
-                if found is None:
-                    raise
-        if found.lifecycle_stage != "active":
-            raise RuntimeError(f"experiment {name!r} was deleted there: restore it, or set another tracking.experiment")
-        return str(found.experiment_id)
-
-    def describe(self, run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        from mlflow.entities import Param, RunTag
-
-        self._client.update_run(run_id, status="RUNNING")
-        known = self._client.get_run(run_id).data.params
-        new = [Param(key, text) for key, text in _flat(parameters).items() if key not in known]
-        tags = {"mlflow.user": _user(), "mlflow.source.name": "wsseg", **tags}
-        self._client.log_batch(run_id, params=new, tags=[RunTag(k, text[:8000]) for k, text in tags.items() if text])
-
-    def metrics(self, run_id: str, numbers: list[Number]) -> None:
-        from mlflow.entities import Metric
-
-        self._client.log_batch(run_id, metrics=[Metric(*number) for number in numbers])
-
-    def file(self, run_id: str, path: Path, folder: str) -> None:
-        self._client.log_artifact(run_id, str(path), folder or None)
-
-    def end(self, run_id: str, status: str, time_ms: int) -> None:
-        self._client.set_terminated(run_id, status, time_ms)
+        return pages.how_to_look(self._uri, self._relay.kept, self._relay.children)
 
 
 class _Sampler:
@@ -219,24 +150,3 @@ def _monitors() -> list[Any]:
     with suppress(Exception):
         found.append(GPUMonitor())
     return found
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return parameters as MLflow takes them: dotted keys of its few characters, texts of at most 6000."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        name = re.sub(r"[^\w .:/-]", "_", f"{prefix}{key}")[:250]
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{name}.")
-        else:
-            found[name] = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[
-                :6000
-            ]
-    return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # some containers know no names
-        return ""
