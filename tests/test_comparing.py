@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from wsseg import comparing, reporting
+from wsseg.arms import planned, read_arms
 from wsseg.cli import app
-from wsseg.comparing import Wish, gathered, planned, read_arms
+from wsseg.comparing import gathered
 from wsseg.contracts import DataError, RecipeError
 from wsseg.evaluation.scoring import Row, write_csv
 
@@ -57,7 +58,7 @@ def test_all_faults_of_the_words_at_once(two, tmp_path: Path) -> None:
 
 
 def test_every_arm_gets_the_same_folds_and_seeds(two, tmp_path: Path) -> None:
-    tasks = planned(Wish(read_arms([str(word) for word in two]), tmp_path / "out", folds=2, seeds=2))
+    tasks = planned(read_arms([str(word) for word in two]), tmp_path / "out", folds=2, seeds=2)
     assert set(tasks) == {(arm, fold, seed) for arm in ("test", "full") for fold in (0, 1) for seed in (1, 2)}
     task = tasks["full", 1, 2]
     assert task.folder == tmp_path / "out" / "full" / "fold_1" / "seed_2"
@@ -69,7 +70,7 @@ def test_recipes_that_are_no_fair_comparison_are_refused(two, tmp_path: Path) ->
     weak, full = two
     arms = read_arms([str(weak), f"{full} training.iterations=7 data.folds=2"])
     with pytest.raises(RecipeError) as caught:
-        planned(Wish(arms, tmp_path / "out", folds=3))
+        planned(arms, tmp_path / "out", folds=3, seeds=1)
     text = "\n".join(caught.value.faults)
     assert "training.iterations differs (test: 6, full: 7); give all of them one, e.g. training.iterations=6" in text
     assert "data.folds differs" in text

@@ -29,6 +29,7 @@ HALL = {
     "experiment",
     "inspection",
     "planning",
+    "arms",
     "comparing",
     "ablating",
     "reporting",
@@ -50,7 +51,7 @@ TOP = {
     "recipe": {"contracts", "plugins", "schema"},
     "runs": {"contracts", "files", "schema"},
     "terminal": set(),
-    "cli": {"contracts", "terminal", "commands", "annotate", "ablating", "comparing"},
+    "cli": {"contracts", "terminal", "commands", "annotate", "ablating", "arms", "comparing"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from wsseg import comparing
-from wsseg.comparing import Arm, Wish, Work
+from wsseg.arms import Arm
+from wsseg.comparing import Wish, Work
 from wsseg.contracts import RecipeError, Reporter
 from wsseg.evaluation.comparison.paired import Comparison, Difference
 from wsseg.evaluation.comparison.statistics import Interval

@@ -230,9 +230,9 @@ def compare(
 ) -> None:
     """Train recipes on the same folds and seeds, and say how far each is from the reference, case by case."""
     with _mending():
-        from wsseg import comparing
+        from wsseg import arms, comparing
 
-        wish = comparing.Wish(comparing.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
+        wish = comparing.Wish(arms.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
         comparing.compare(wish, comparing.typed(sys.argv), Terminal())
 
 

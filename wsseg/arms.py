@@ -1,0 +1,128 @@
+"""The arms of a comparison: recipes and runs, as typed, and what each has to have trained."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsseg import reporting
+from wsseg.contracts import FaultsError, RecipeError
+from wsseg.engines.tasks import Task
+from wsseg.recipe import read_recipe
+from wsseg.schema import Recipe
+
+SHARED = ("root", "folds", "patient")
+"""What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a recipe with its overrides, or runs that have finished before."""
+
+    name: str
+    recipe: Path | None = None
+    overrides: tuple[str, ...] = ()
+    runs: tuple[Path, ...] = ()
+
+
+def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
+    """Read what stands on the command line: recipes, directories of runs, and KEY=VALUE for all recipes.
+
+    A recipe with overrides of its own is one quoted word, with a name of its own or without:
+    `'CRF off: recipes/a.yaml supervision.gated_crf.weight=0'`.
+
+    Raises:
+        RecipeError: With all faults: no recipe or run is there, or two have one name.
+    """
+    overrides = tuple(word for word in words if _is_override(word))
+    arms: list[Arm] = []
+    faults: list[str] = []
+    for word in words:
+        if not _is_override(word):
+            try:
+                arms.append(_arm(word, overrides))
+            except FaultsError as error:
+                faults += error.faults
+    names = [arm.name for arm in arms]
+    faults += [
+        f"two recipes are called {name!r}: give one another name, e.g. 'other: {name}.yaml'"
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    if len(arms) < 2 and not faults:
+        faults.append("a comparison needs two recipes or runs, or more")
+    if faults:
+        raise RecipeError(faults)
+    return tuple(arms)
+
+
+def _is_override(word: str) -> bool:
+    return bool(re.match(r"[A-Za-z_.0-9]+=", word))
+
+
+def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
+    name, path, own = "", word, []
+    if not Path(word).exists():
+        found = re.fullmatch(r"(?:([^:/]+):\s+)?(.*)", word)
+        parts = shlex.split(found[2]) if found else []
+        name, path, own = (found[1] or "" if found else ""), parts[0] if parts else word, parts[1:]
+    place = Path(path)
+    if place.is_dir():
+        runs = tuple(sorted(kept.parent for kept in place.rglob("resolved.json")))
+        if not runs or own:
+            raise RecipeError(f"{place}: " + ("a run takes no KEY=VALUE; name a recipe" if own else "holds no run"))
+        return Arm(name or reporting.recipe_of(runs[0]).name, runs=runs)
+    both = (*overrides, *own)
+    return Arm(name or read_recipe(place, both).name, place, both)
+
+
+def planned(arms: Sequence[Arm], out: Path, folds: int, seeds: int) -> dict[tuple[str, int, int], Task]:
+    """Return what has to be trained: a task an arm, fold and seed.
+
+    Raises:
+        RecipeError: With all that makes the recipes no fair comparison: other data, folds, or iterations.
+    """
+    recipes = {arm.name: read_recipe(arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None}
+    runs = {arm.name: reporting.recipe_of(arm.runs[0]) for arm in arms if arm.runs}
+    if faults := _unfair({**recipes, **runs}, folds):
+        raise RecipeError(faults)
+    tasks = {}
+    for arm in arms:
+        for fold in range(folds) if arm.recipe is not None else ():
+            for seed in range(recipes[arm.name].seed, recipes[arm.name].seed + seeds):
+                folder = out / _slug(arm.name) / f"fold_{fold}" / f"seed_{seed}"
+                words = (*arm.overrides, f"data.fold={fold}", f"seed={seed}", "--run-dir", str(folder), "--resume")
+                name = f"{arm.name}, fold {fold}, seed {seed}"
+                train = ("train", str(arm.recipe), *words)
+                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json")
+    return tasks
+
+
+def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
+    """Say what differs between recipes that has to be the same."""
+    faults = []
+    for key in SHARED:
+        faults += _differing({name: getattr(recipe.data, key) for name, recipe in recipes.items()}, f"data.{key}")
+    faults += _differing({name: r.training.iterations for name, r in recipes.items()}, "training.iterations")
+    faults += _differing({name: r.training.batch_size for name, r in recipes.items()}, "training.batch_size")
+    for name, recipe in recipes.items():
+        if folds > recipe.data.folds:
+            faults.append(
+                f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for"
+            )
+    return faults
+
+
+def _differing(values: Mapping[str, Any], key: str) -> list[str]:
+    if len({json.dumps(value) for value in values.values()}) < 2:
+        return []
+    told = ", ".join(f"{name}: {value}" for name, value in values.items())
+    return [f"{key} differs ({told}); give all of them one, e.g. {key}={next(iter(values.values()))}"]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
