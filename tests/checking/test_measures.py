@@ -83,7 +83,7 @@ def test_a_label_is_counted_slice_by_slice() -> None:
     mr[1, 1, 7] = 5
     facts = label_facts("s", Path("a"), label, 3, 2, {"ct": ("ct", ct), "mr": ("other", mr)})
     assert facts.counts == (5, 3, 0) and facts.annotated == 8 and facts.foreground == 3 and not facts.dense
-    assert facts.spans == (Span(4, 4, 1), Span(2, 7, 2), None) and facts.drawn == Span(2, 7, 3)
+    assert facts.spans == (Span(4, 4, 1, 1), Span(2, 7, 2, 2), None) and facts.drawn == Span(2, 7, 3, 3)
     assert facts.drawn.length == 6 and facts.slices == 10
     assert facts.outside == 1, "air in the CT and nothing in the MR"
 

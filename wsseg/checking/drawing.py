@@ -116,7 +116,8 @@ def conflict(folder: str, label: Array, other: Array, classes: int, undrawn: Seq
 
 def _span(counts: npt.NDArray[Any]) -> Span | None:
     found = np.flatnonzero(counts)
-    return Span(int(found[0]), int(found[-1]), len(found)) if len(found) else None
+    rows = 1 + int((np.diff(found) > 1).sum())
+    return Span(int(found[0]), int(found[-1]), len(found), rows) if len(found) else None
 
 
 def _outside(label: Array, images: Mapping[str, tuple[str, Array]]) -> int:

@@ -62,11 +62,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Span:
-    """In which slices a class lies: the first, the last, and in how many."""
+    """In which slices a class lies: the first, the last, in how many, and in how many rows of neighbours."""
 
     first: int
     last: int
     slices: int
+    rows: int
 
     @property
     def length(self) -> int:
