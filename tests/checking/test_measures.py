@@ -151,6 +151,8 @@ def test_departures_are_in_robust_deviations_of_the_others() -> None:
         (["case_00", "case_01"], None),
         (["Set001_003", "Set001_004"], None),
         ([f"center{n % 2}_{n}" for n in range(60)], None),
+        ([f"center{n % 2}_P{n // 2}_{'ab'[n % 2]}" for n in range(60)], None),
+        ([f"center{n // 30}_P{n // 2}_{'ab'[n % 2]}" for n in range(60)], r"^center\d+_P\d+"),
         ([], None),
     ],
 )
