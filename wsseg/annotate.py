@@ -33,6 +33,8 @@ def simulate(dataset: str, protocol: Path, workers: int | None, report: Reporter
 
 def show(dataset: str, annotation: str, name: str | None, channel: str | None, out: Path, report: Reporter) -> None:
     """Draw an annotated case as a picture, with what it cost if that is known."""
+    if out.suffix.lower() != ".png":
+        raise DataError(f"{out}: the picture is a PNG: name it {out.with_suffix('.png').name}")
     root = assembly.find_root(dataset, report)
     found, case = annotated_case(root, annotation, name)
     loaded = load_case(case, len(found.classes), found.ignore_value)

@@ -107,6 +107,10 @@ def test_0_may_be_what_nobody_drew_and_files_may_end_in_nii(root: Path, recorder
 def test_all_that_keeps_sets_from_being_compared_is_said(root: Path, recorder: Any) -> None:
     with pytest.raises(DataError, match=r"none: holds no \*\.nii\.gz"):
         measure_sets(root, ["mine", "none"], "x", recorder)
+    (root / "hers" / "annotation.json").write_text('{"ignore_value": "two"}')
+    with pytest.raises(DataError, match="whole number") as caught:
+        measure_sets(root, ["none", "hers"], "x", recorder)
+    assert len(caught.value.faults) == 2, "both sets are named"
     moved = nifti.grid_of((6, 41, 81), np.diag([3.0, 1.0, 2.0, 1.0]))
     nifti.write(root / "mine" / "case_0.nii.gz", np.zeros((6, 41, 81), np.uint8), moved)
     (root / "labelsTr" / "case_1.nii.gz").unlink()

@@ -60,6 +60,8 @@ def test_the_record_holds_the_set_and_each_case_and_is_json() -> None:
     assert said.endswith("% of the voxels, about 2.4 minutes")
     assert receipt.line(kept, "all", "case_1").startswith("all (mine): case_1")
     assert receipt.line({"ignore_value": 3}, "hers", "case_1") == "hers: case_1"
+    timed = {"ignore_value": 3, "by_case": {"case_1": {"minutes": 4}}}
+    assert receipt.line(timed, "hers", "case_1") == "hers: case_1", "a person's receipt may hold anything"
 
 
 def test_many_cases_are_shown_by_three(recorder: Any) -> None:

@@ -131,8 +131,14 @@ def test_what_labels_of_any_tool_hold_is_read_as_training_reads_it(dataset: Path
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
-def test_classes_never_drawn_in_the_dense_labels_are_so_in_what_is_made_from_them(dataset: Path, recorder: Any) -> None:
-    drawn = {"case_1": ["a", "b"]}
+@pytest.mark.parametrize("drawn", [{"case_1": ["a", "b"]}, {}])
+def test_classes_never_drawn_in_the_dense_labels_are_so_in_what_is_made_from_them(
+    dataset: Path, recorder: Any, drawn: dict[str, list[str]]
+) -> None:
+    meta = json.loads((dataset / "dataset.json").read_text()) | {"annotated_classes": {"case_0": ["c"]}}
+    (dataset / "dataset.json").write_text(json.dumps(meta))
+    out = simulate_dataset(dataset, STROKES, recorder)
+    assert "annotated_classes" not in json.loads((out / "annotation.json").read_text()), "it holds for every folder"
     (dataset / "labelsTr" / "annotation.json").write_text(json.dumps({"ignore_value": 4, "annotated_classes": drawn}))
     out = simulate_dataset(dataset, STROKES, recorder)
     assert annotated_classes(out) == (out / "annotation.json", drawn)

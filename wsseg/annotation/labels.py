@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,14 @@ class Truth:
         classes: Names by label value, background first.
         ending: That of all its volumes, dataset.json's `file_ending`.
         ignored: The value that means 'nobody knows' in labelsTr.
-        drawn: `annotated_classes` where labelsTr itself declares it; strokes made from it lack the same classes.
+        drawn: `annotated_classes` where labelsTr itself declares it, else None: what is made from it lacks the same.
     """
 
     folder: Path
     classes: tuple[str, ...]
     ending: str
     ignored: int | None
-    drawn: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Any
 
 
 def read_truth(root: Path) -> Truth:
@@ -45,8 +44,8 @@ def read_truth(root: Path) -> Truth:
     if ending not in ENDINGS:
         raise DataError(f"{path}: file_ending {ending!r} is not read; convert the images and labels to {ENDINGS[0]}")
     where, drawn = annotated_classes(folder)
-    own = drawn if where.parent == folder else {}
-    return Truth(folder, classes, ending, ignore_value(folder), own)
+    own = where.parent == folder and "annotated_classes" in read_json(where)
+    return Truth(folder, classes, ending, ignore_value(folder), drawn if own else None)
 
 
 def label_files(folder: Path, ending: str) -> dict[str, Path]:

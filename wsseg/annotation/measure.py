@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from wsseg import nifti
 from wsseg.annotation import strokes, workers
+from wsseg.annotation.exchange.choices import collecting
 from wsseg.annotation.labels import label_files, read_label, read_truth
 from wsseg.annotation.protocol import AXES, Axis, Labels
 from wsseg.contracts import IGNORE, DataError, Reporter
@@ -89,7 +90,9 @@ def measure_sets(
     jobs: dict[str, list[_Job]] = {}
     faults: list[str] = []
     for name in sets:
-        files, unpainted = label_files(root / name, truth.ending), ignore_value(root / name)
+        files, unpainted = label_files(root / name, truth.ending), None
+        with collecting(faults):
+            unpainted = ignore_value(root / name)
         jobs[name] = [
             _Job(case, truth.folder / f.name, f, len(classes), truth.ignored, unpainted, AXES[axis])
             for case, f in files.items()

@@ -173,7 +173,7 @@ def _time(minutes: float) -> str:
 def line(kept: Mapping[str, Any], name: str, case: str) -> str:
     """Return in one line what annotation.json says of a case; of a set that a person drew, no more than its name."""
     entry = kept.get("by_case", {}).get(case)
-    if entry is None:
+    if entry is None or kept.get("kind") != "simulated":
         return f"{name}: {case}"
     done, whose = entry["effort"], "" if entry["protocol"] == name else f" ({entry['protocol']})"
     words = {"stroke": "strokes", "point": "points", "box": "boxes", "outline": "outlines"}

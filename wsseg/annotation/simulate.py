@@ -60,7 +60,7 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
             jobs = [_Job(case, found[case], assigned[case], folder, truth) for case in found if case in assigned]
             receipts = _draw_all(jobs, protocol.name, processes, report)
             kept = receipt.record(protocol, truth.classes, receipts, without)
-            kept |= {"annotated_classes": truth.drawn} if truth.drawn else {}
+            kept |= {"annotated_classes": truth.drawn} if truth.drawn is not None else {}
             (folder / "annotation.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         why = error.strerror or error
