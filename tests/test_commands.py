@@ -185,7 +185,7 @@ def test_an_annotation_is_simulated_shown_and_measured(make_dataset, tmp_path: P
     assert "a.jpg: the picture is a PNG: name it a.png" in jpg.stderr
     assert "has no image 'pet'" in wsseg("annotate", "show", root, "scribblesTr", "--channel", "pet", code=2).stderr
     missing = wsseg("annotate", "simulate", tmp_path / "none", protocols / "points.yaml", code=2)
-    assert "dataset.json: no readable dataset.json" in missing.stderr
+    assert "none: no such folder; name a dataset" in missing.stderr
 
 
 def test_check_says_all_it_finds_by_severity_and_fails_on_errors_only(make_dataset, make_recipe) -> None:

@@ -40,6 +40,8 @@ class Truth:
 def read_truth(root: Path) -> Truth:
     """Read what a dataset says of its dense labels; no volume is opened. Raises DataError."""
     folder, path = root / "labelsTr", root / "dataset.json"
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; name a dataset with dense labels, or phantom:npc")
     classes, ending = class_names(root), str(read_json(path).get("file_ending", ENDINGS[0]))
     if ending not in ENDINGS:
         raise DataError(f"{path}: file_ending {ending!r} is not read; convert the images and labels to {ENDINGS[0]}")
