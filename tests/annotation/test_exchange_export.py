@@ -153,6 +153,9 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
         "names no 'labels': write it as nnU-Net v2 does, {name: value}",
     ]
     shutil.copytree(root / "labelsTr", tmp_path / "far" / "away")
+    (tmp_path / "far" / "away" / "case_001.nii").touch()
+    with pytest.raises(DataError, match=r"case_001\.nii: is for the same case as case_001\.nii\.gz: leave one"):
+        export_annotation(tmp_path / "far" / "away", out, "mha", root, recorder)
     with pytest.raises(DataError, match=r"no dataset\.json above it names the classes: say --dataset DATASET"):
         export_annotation(tmp_path / "far" / "away", out, "mha", None, recorder)
     volume = nifti.read(root / "labelsTr" / "case_001.nii.gz")

@@ -358,7 +358,7 @@ def test_values_without_a_segment_and_empty_files_are_refused(root: Path, source
     volume, path = drawn(root), source / "case_000.seg.nrrd"
     slicer(path, volume.array, volume.grid.affine, [("left", 0, 1), ("right", 0, 1)])
     refused(root, source, recorder, Choices(unpainted="0"), "two segments share the value 1", "layer 0 holds [2, 3]")
-    slicer(path, 0 * volume.array, volume.grid.affine, [("left", 0, 1)])
+    slicer(path, 0 * volume.array, volume.grid.affine, [("left", 0, 1), ("right", 0, 1)])
     refused(root, source, recorder, Choices(unpainted="0"), "nothing is drawn in it: leave it out")
 
 

@@ -112,12 +112,11 @@ def _prepare(
         faults.append(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         faults.append(f"{out}: is there already, and nothing is overwritten: name a new folder")
-    files = {
-        f.name.removesuffix(ending): f
-        for ending in (".nii.gz", ".nii")
-        for f in sorted(folder.glob(f"*{ending}"))
-        if not f.name.startswith(".")
-    }
+    files: dict[str, Path] = {}
+    for ending in (".nii.gz", ".nii"):
+        for f in sorted(folder.glob(f"*{ending}")):
+            if not f.name.startswith(".") and (other := files.setdefault(f.name.removesuffix(ending), f)) is not f:
+                faults.append(f"{f}: is for the same case as {other.name}: leave one of them out")
     if not files:
         faults.append(f"{folder}: holds no label map CASE.nii.gz: name a folder of annotation or of predictions")
     home = dataset or next((h for h in folder.resolve().parents[:2] if (h / "dataset.json").is_file()), None)

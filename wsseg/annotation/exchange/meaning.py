@@ -117,7 +117,7 @@ def _of_segments(drawing: Drawing, counts: Counts, naming: Naming) -> Meaning:
     faults = []
     for segment in drawing.segments:
         voxels, code = counts[segment.layer].get(segment.value, 0), naming.code(segment.name)
-        if segment.value in codes[segment.layer]:
+        if voxels and segment.value in codes[segment.layer]:
             faults.append(f"{drawing.path}: two segments share the value {segment.value}: export it again")
         elif code is not None:
             codes[segment.layer][segment.value] = code
