@@ -13,7 +13,7 @@ from wsseg.annotation.exchange.choices import Choices as Choices
 from wsseg.annotation.exchange.exporting import export_annotation
 from wsseg.annotation.exchange.importing import import_annotation
 from wsseg.annotation.protocol import Axis, Protocol, protocol_from
-from wsseg.contracts import Case, DataError, Reporter
+from wsseg.contracts import Case, DataError, RecipeError, Reporter
 from wsseg.data.cases import Dataset, read_dataset
 from wsseg.data.loading import Loaded, load_case, load_reference
 from wsseg.declared import read_json
@@ -33,6 +33,8 @@ def simulate(dataset: str, protocol: Path, workers: int | None, report: Reporter
 
 def show(dataset: str, annotation: str, name: str | None, channel: str | None, out: Path, report: Reporter) -> None:
     """Draw an annotated case as a picture, with what it cost if that is known."""
+    if out.suffix.lower() != ".png":
+        raise DataError(f"{out}: the picture is a PNG: name it {out.with_suffix('.png').name}")
     root = assembly.find_root(dataset, report)
     found, case = annotated_case(root, annotation, name)
     loaded = load_case(case, len(found.classes), found.ignore_value)
@@ -70,6 +72,8 @@ def bring_out(folder: Path, out: Path, form: str, dataset: Path | None, report: 
 
 def read_protocol(path: Path) -> Protocol:
     """Read an annotation protocol. Raises RecipeError with all its faults."""
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such protocol; the project's own lie in its folder annotations/")
     return protocol_from(load_yaml(path)[0], str(path))
 
 

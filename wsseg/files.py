@@ -28,16 +28,23 @@ def write_safely(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Make a folder that appears whole or not at all: what is written into the path handed out ends up at `target`.
 
-    Where the body raises, nothing is left. `target` may be an empty folder, never one that holds something.
+    Where the body raises, nothing is left. `target` may be an empty folder; one that holds something only with
+    `replace`, and then it stays as it was until the new one is whole.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    former = partial.with_name(f"{partial.name}.former")
     try:
         yield partial
         partial.chmod(0o755)
+        if replace and target.exists():
+            target.replace(former)
         partial.replace(target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if former.exists() and not target.exists():
+            former.replace(target)
+        for rest in (partial, former):
+            shutil.rmtree(rest, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from wsseg import assembly
@@ -32,26 +33,33 @@ def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
     folds = _folds(dataset, data, faults)
     scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
     doubts: list[str] = []
-    others = _other_label_folders(dataset, data.annotation, doubts)
+    annotation = Path(data.annotation).as_posix()  # labelsTr/ is labelsTr
+    others = _other_label_folders(dataset, annotation, doubts)
     setting = Setting(
         classes=len(dataset.classes),
         kinds={m.name: m.kind for m in dataset.modalities},
         channels={m.name: m.channel for m in dataset.modalities},
-        annotation=data.annotation,
+        annotation=annotation,
     )
     cases = each(
         lambda case: _look(case, dataset, others, scored, setting), dataset.training, "looking at cases", report
     )
     declared = read_json(dataset.root / "dataset.json").get("numTraining")
     survey = Survey(
-        root=dataset.root, annotation=data.annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
+        root=dataset.root, annotation=annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
         ending=dataset.ending, numbers={m.name: m.number for m in dataset.modalities},
-        declared_cases=declared if isinstance(declared, int) else None,
+        declared_cases=declared if isinstance(declared, int) else None, found_cases=_cases_with_images(dataset),
         test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
         cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
         unlabelled_share=data.unlabelled_share, faults=tuple(faults), doubts=tuple(doubts),
     )  # fmt: skip
     return judge(survey)
+
+
+def _cases_with_images(dataset: Dataset) -> int:
+    """Count the cases of imagesTr, those that have no modality of the recipe among them."""
+    files = (dataset.root / "imagesTr").glob(f"[!.]*_[0-9][0-9][0-9][0-9]{dataset.ending}")
+    return len({file.name.removesuffix(dataset.ending)[:-5] for file in files})
 
 
 def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[frozenset[str], ...]:
@@ -93,24 +101,36 @@ def _look(
     faults: list[str] = []
     doubts: list[str] = []
     labels: dict[str, tuple[Path, Array]] = {}
-    loaded = None
-    try:
+    orientations: dict[Path, str] = {}
+    opened = None
+    with _noting(faults, [], case.name):
         loaded = load_case(case, classes, dataset.ignore_value)
-    except DataError as error:
-        faults += error.faults
+        opened = Opened(case, loaded.images, loaded.grid, loaded.label, labels, orientations)
     for folder, ignore in others.items():
-        path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
-        try:
+        needed = folder == "labelsTr" and case.name in scored
+        with _noting(faults if needed else doubts, faults, case.name):
+            path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
             if path is not None:
                 labels[folder] = (path, load_label(case, path, classes, ignore))
-        except DataError as error:
-            new = [fault for fault in error.faults if fault not in faults]
-            (faults if folder == "labelsTr" and case.name in scored else doubts).extend(new)
-    if loaded is None:
-        return CaseFacts(
-            case.name, case.patient, case.annotation is not None, faults=tuple(faults), doubts=tuple(doubts)
-        )
-    files = [path for path in (*case.images.values(), case.annotation) if path is not None]
-    orientations = {path: read_grid(path).orientation for path in files}
-    opened = Opened(case, loaded.images, loaded.grid, loaded.label, labels, orientations)
-    return measure(opened, setting, tuple(faults), tuple(doubts))
+    if opened is not None:
+        with _noting(faults, [], case.name):
+            files = (*case.images.values(), case.annotation, *(path for path, _ in labels.values()))
+            orientations |= {path: read_grid(path).orientation for path in files if path is not None}
+        try:
+            return measure(opened, setting, tuple(faults), tuple(doubts))
+        except Exception as error:  # one strange case is no reason to say nothing of the others
+            said = f"could not be measured ({type(error).__name__}: {error}), so less was looked for"
+            doubts.append(f"{case.name}: {said}: report it, this is a fault of wsseg and not of your data")
+    return CaseFacts(case.name, case.patient, case.annotation is not None, faults=tuple(faults), doubts=tuple(doubts))
+
+
+@contextmanager
+def _noting(faults: list[str], said: Sequence[str], case: str) -> Iterator[None]:
+    """Note what is wrong with a file, if that was not `said` before, and go on with the others."""
+    try:
+        yield
+    except DataError as error:
+        faults += [fault for fault in error.faults if fault not in said]
+    except OSError as error:  # gone since it was listed, or of a drive that is
+        why = error.strerror or error
+        faults.append(f"{error.filename or case}: cannot be read ({why}): see that it is there, and yours to read")

@@ -81,6 +81,9 @@ def sentences(error: ValidationError, known: list[str]) -> list[str]:
             lines.append(f".{key}: unknown key{suggest(key.rsplit('.', 1)[-1], known)}")
         elif finding["type"] == "missing":
             lines.append(f".{key}: missing; it has no default")
+        elif finding["type"] == "value_error":
+            lines.append(f".{key}: {finding['ctx']['error']}, got {finding['input']!r}")
         else:
-            lines.append(f".{key}: {finding['msg'].lower()}, got {finding['input']!r}")
+            said = str(finding["msg"])
+            lines.append(f".{key}: {said[:1].lower()}{said[1:]}, got {finding['input']!r}")
     return lines

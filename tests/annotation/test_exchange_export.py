@@ -153,6 +153,9 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
         "names no 'labels': write it as nnU-Net v2 does, {name: value}",
     ]
     shutil.copytree(root / "labelsTr", tmp_path / "far" / "away")
+    (tmp_path / "far" / "away" / "case_001.nii").touch()
+    with pytest.raises(DataError, match=r"case_001\.nii: is for the same case as case_001\.nii\.gz: leave one"):
+        export_annotation(tmp_path / "far" / "away", out, "mha", root, recorder)
     with pytest.raises(DataError, match=r"no dataset\.json above it names the classes: say --dataset DATASET"):
         export_annotation(tmp_path / "far" / "away", out, "mha", None, recorder)
     volume = nifti.read(root / "labelsTr" / "case_001.nii.gz")
@@ -185,3 +188,30 @@ def test_the_commands_do_as_they_are_typed(make_dataset: Callable[..., Path], tm
     assert f"data.root={root} data.annotation=annotations/ours" in done.output.replace("\n", "")
     before, after = (nifti.read(root / f / "case_000.nii.gz").array for f in ("scribblesTr", "annotations/ours"))
     np.testing.assert_array_equal(after, np.array([0, 2, 1, 3])[before])
+
+
+def test_predictions_in_a_dataset_with_an_ignore_label_have_no_background_segment(
+    make_dataset: Callable[..., Path], tmp_path: Path, recorder
+) -> None:
+    """A dataset.json speaks for folders of strokes; in one without such a voxel 0 is the background as ever."""
+    root = make_dataset(cases=2)
+    meta = json.loads((root / "dataset.json").read_text())
+    del meta["scribbles"]
+    (root / "dataset.json").write_text(json.dumps(meta | {"labels": meta["labels"] | {"ignore": 3}}))
+    shutil.copytree(root / "labelsTr", root / "predictions")
+    for folder, segments in (("predictions", ["left", "right"]), ("scribblesTr", ["left", "right", "background"])):
+        export_annotation(root / folder, tmp_path / folder, "seg.nrrd", None, recorder)
+        drawing = formats.read(tmp_path / folder / "case_000.seg.nrrd")
+        assert [s.name for s in drawing.segments] == segments
+        record = json.loads((tmp_path / folder / "annotation.json").read_text())
+        assert record["ignore_value"] == (None if folder == "predictions" else 0)
+
+
+def test_classes_that_were_never_drawn_come_back(make_dataset: Callable[..., Path], tmp_path: Path, recorder) -> None:
+    root = make_dataset(cases=2)
+    said = {"ignore_value": 3, "annotated_classes": {"case_001": ["left"], "case_007": []}}
+    (root / "scribblesTr" / "annotation.json").write_text(json.dumps(said))
+    export_annotation(root / "scribblesTr", tmp_path / "out", "mha", None, recorder)
+    back = import_annotation(root, [tmp_path / "out"], Choices(), recorder)
+    for folder in (tmp_path / "out", back):
+        assert json.loads((folder / "annotation.json").read_text())["annotated_classes"] == {"case_001": ["left"]}

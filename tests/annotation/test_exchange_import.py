@@ -358,7 +358,7 @@ def test_values_without_a_segment_and_empty_files_are_refused(root: Path, source
     volume, path = drawn(root), source / "case_000.seg.nrrd"
     slicer(path, volume.array, volume.grid.affine, [("left", 0, 1), ("right", 0, 1)])
     refused(root, source, recorder, Choices(unpainted="0"), "two segments share the value 1", "layer 0 holds [2, 3]")
-    slicer(path, 0 * volume.array, volume.grid.affine, [("left", 0, 1)])
+    slicer(path, 0 * volume.array, volume.grid.affine, [("left", 0, 1), ("right", 0, 1)])
     refused(root, source, recorder, Choices(unpainted="0"), "nothing is drawn in it: leave it out")
 
 
@@ -375,3 +375,81 @@ def test_a_dataset_that_is_none_is_refused(root: Path, source: Path, recorder, s
     spoil(root)
     with pytest.raises(DataError, match=says):
         import_annotation(root, [source], Choices(), recorder)
+
+
+SWAPPED = """    0     0    0    0        0  0  0    "Clear Label"
+    1   255    0    0        1  1  1    "right"
+    2     0  255    0        1  1  1    "left"
+"""
+
+
+@pytest.mark.parametrize("spoil", ["7 broken\n", '    7     0    0    0        1  1  1    "Kn\xf6chel"\n'])
+def test_a_damaged_label_description_beside_a_file_is_a_fault_not_silence(
+    root: Path, source: Path, recorder, spoil: str
+) -> None:
+    """Passed over, it would exchange left and right; and it is said once, not for each file."""
+    for case in ("case_000", "case_001"):
+        as_values(source / f"{case}.nii.gz", root, {LEFT: 2, RIGHT: 1})
+    (source / "labels.txt").write_text(SWAPPED + spoil, encoding="latin-1")
+    refused(root, source, recorder, Choices(unpainted="0"), f"{source / 'labels.txt'}: ")
+    (source / "labels.txt").write_text("\ufeff" + SWAPPED, encoding="utf-8")  # as Windows begins a file
+    import_annotation(root, [source], Choices(unpainted="0"), recorder)
+    np.testing.assert_array_equal(imported(root) == LEFT, drawn(root).array == LEFT)
+    (source / "labels.txt").write_text("a list of labels of something else\n")
+    import_annotation(root, [source], Choices("own", unpainted="0"), recorder)
+    np.testing.assert_array_equal(imported(root, name="own") == RIGHT, drawn(root).array == LEFT)
+
+
+def test_a_link_is_called_as_the_folder_says_that_it_lies_in_or_leads_to(root: Path, source: Path, recorder) -> None:
+    as_values(source / "store" / "case_000.nii.gz", root, {LEFT: 2, RIGHT: 1})
+    (source / "links").mkdir()
+    (source / "links" / "case_000.nii.gz").symlink_to(source / "store" / "case_000.nii.gz")
+    for folder in ("links", "store"):
+        (source / folder / "labels.txt").write_text(SWAPPED)
+        import_annotation(root, [source / "links"], Choices(folder, unpainted="0"), recorder)
+        np.testing.assert_array_equal(imported(root, name=folder) == LEFT, drawn(root).array == LEFT)
+        (source / folder / "labels.txt").unlink()
+    shutil.rmtree(root / "annotations")
+    (source / "links" / "case_001.nii.gz").symlink_to(source / "store" / "gone.nii.gz")
+    refused(root, source / "links", recorder, Choices(unpainted="0"), "case_001.nii.gz: no such file or folder")
+
+
+def test_a_class_said_to_be_what_nobody_drew_is_refused(root: Path, source: Path, recorder) -> None:
+    as_values(source / "case_000.nii.gz", root, {LEFT: 1, RIGHT: 2, UNDRAWN: 1})
+    refused(root, source, recorder, Choices(unpainted="1"),
+            "1 is 'left', and was said to be what nobody drew: correct --unpainted, or say "
+            '--map "1=ignore"')  # fmt: skip
+    import_annotation(root, [source], Choices(unpainted="1", renamed=["1=ignore"]), recorder)
+    np.testing.assert_array_equal(imported(root), values(drawn(root).array, {LEFT: 3, RIGHT: 2, UNDRAWN: 3}))
+
+
+def test_a_name_is_the_same_however_its_accents_are_put_together(root: Path, source: Path, recorder) -> None:
+    meta = json.loads((root / "dataset.json").read_text())
+    labels = {"background": 0, "Kn\u00f6chel": 1, "right": 2}
+    (root / "dataset.json").write_text(json.dumps(meta | {"labels": labels}))
+    as_values(source / "case_000.nii.gz", root, {LEFT: 1, RIGHT: 2})
+    itksnap.write(source / "labels.txt", {1: "Kno\u0308chel", 2: "right"}, {})
+    import_annotation(root, [source], Choices(unpainted="0"), recorder)
+    np.testing.assert_array_equal(imported(root) == LEFT, drawn(root).array == LEFT)
+
+
+def test_classes_that_were_never_drawn_are_told_on(root: Path, source: Path, recorder) -> None:
+    meta = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(meta | {"annotated_classes": {"case_001": ["right"], "x": []}}))
+    for case in ("case_000", "case_001"):
+        as_values(source / f"{case}.nii.gz", root, {LEFT: 1, RIGHT: 2, UNDRAWN: 3})
+    said = {"ignore_value": 3, "annotated_classes": {"case_000": ["GTV", "Background"]}}
+    (source / "annotation.json").write_text(json.dumps(said))
+    refused(root, source, recorder, Choices(),
+            "annotation.json: annotated_classes: case_000: ['GTV'] are no classes of the dataset: say what they are, "
+            '--map "GTV=right"')  # fmt: skip
+    (source / "annotation.json").write_text(json.dumps(said | {"annotated_classes": {"case_000": ["LEFT"]}}))
+    out = import_annotation(root, [source], Choices(), recorder)
+    record = json.loads((out / "annotation.json").read_text())
+    assert record["annotated_classes"] == {"case_000": ["left"], "case_001": ["right"]}
+    assert recorder.lines[-1] == "some classes were never drawn in them, as their folder says: case_000"
+
+
+def test_where_no_file_can_be_read_no_map_is_called_wrong(root: Path, source: Path, recorder) -> None:
+    (source / "case_000.nii.gz").write_bytes(b"cut off")
+    refused(root, source, recorder, Choices(unpainted="0", renamed=["3=left"]), "not a readable NIfTI volume")

@@ -129,10 +129,32 @@ def test_a_dense_label_is_sampled_at_the_images_centres(beyond: int) -> None:
     expected = ndimage.affine_transform(
         label, back[:3, :3], back[:3, 3], output_shape=image.shape, order=0, mode="grid-constant", cval=beyond
     )
-    placed = place(label, source, image, 4, beyond)
+    placed = place(label, source, image, 4, dense=True, beyond=beyond)
     np.testing.assert_array_equal(placed.label, expected)
     assert placed.outside[0] == 0
     assert placed.outside[1:].sum() > 0
+
+
+def test_a_stroke_that_fills_its_file_is_a_stroke_still() -> None:
+    """Slicer cuts a segmentation to its extent: of a straight stroke nothing is left around it."""
+    image = grid((10, 10, 10), (2, 2, 2), 0, (0.5, 0.5, 0.5))
+    for where in itertools.product((4, 5), repeat=3):
+        source = grid((12, 1, 1), (1, 1, 1), 0, where)
+        placed = place(np.ones(source.shape, np.uint8), source, image, 2)
+        assert np.isin((placed.label == 1).sum(), (6, 7))
+        assert placed.displaced.sum() == placed.outside.sum() == 0
+
+
+def test_a_dense_label_does_not_grow_where_somebody_was_unsure() -> None:
+    label = np.zeros((20, 20, 20), np.uint8)
+    label[5:15, 5:15, 5:15] = 1
+    source, image = grid(label.shape, (1, 1, 1)), grid((10, 10, 10), (2, 2, 2), 0, (0.6, 0.6, 0.6))
+    sure = place(label, source, image, 2, dense=True).label
+    label[10, 10, 10] = IGNORE
+    placed = place(label, source, image, 2, dense=True)
+    assert ((placed.label != sure) <= (placed.label == IGNORE)).all()
+    assert (placed.label == IGNORE).sum() <= 1
+    assert placed.displaced[0] == 0
 
 
 CODES = [NOTHING, UNCERTAIN, 0, 1, 2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsseg import nifti
-from wsseg.annotation.measure import look_of, measure_sets, way_mm
+from wsseg.annotation.measure import Look, look_of, measure_sets, way_mm
 from wsseg.contracts import IGNORE, DataError
 
 
@@ -47,6 +47,25 @@ def test_strokes_are_counted_slice_by_slice_and_what_lies_wrong_is() -> None:
     assert len(look.depths) == look.drawn - 4
 
 
+def test_where_the_dense_label_says_nothing_a_stroke_is_not_wrong() -> None:
+    label, drawn = plane()
+    label[0, 10:31, 60:71] = IGNORE
+    drawn[0, 20, 50:75] = 1
+    assert look_of(label, drawn, 1, (1.0, 1.0)).outside == 4, "71 to 74 are background"
+
+
+def test_looks_of_several_cases_are_one() -> None:
+    looks = []
+    for row in (12, 20):
+        label, drawn = plane()
+        drawn[0, row, 20:60] = 1
+        looks.append(look_of(label, drawn, 1, (1.0, 1.0)))
+    both = Look.of_all(looks)
+    assert (both.drawn, both.a_slice, len(both.lengths_mm)) == (80, [1, 1], 2)
+    assert both.depths_mm.tolist() == [*looks[0].depths_mm.tolist(), *looks[1].depths_mm.tolist()]
+    assert both.depths_mm.nbytes + both.depths.nbytes == 80 * 8, "dense sets have millions of voxels"
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     label, drawn = plane(6)
@@ -70,9 +89,28 @@ def test_two_sets_stand_beside_each_other(root: Path, recorder: Any) -> None:
     assert table[3][2] == f"{100 * 40 / (21 * 61):.2f} %"
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_0_may_be_what_nobody_drew_and_files_may_end_in_nii(root: Path, recorder: Any, ending: str) -> None:
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "organ": 1}, "file_ending": ending}))
+    (root / "mine" / "annotation.json").write_text('{"ignore_value": 0}')
+    for folder in ("mine", "labelsTr"):
+        for file in list((root / folder).glob("*.nii.gz")):
+            volume = nifti.read(file)
+            file.unlink()
+            array = np.where(volume.array == 1, 1, 0).astype(np.uint8)
+            nifti.write(file.with_name(file.name.replace(".nii.gz", ending)), array, volume.grid)
+    looks = measure_sets(root, ["mine"], "x", recorder)["mine"]
+    assert looks["background"].drawn == 0
+    assert looks["organ"].a_slice == [1] * 12
+
+
 def test_all_that_keeps_sets_from_being_compared_is_said(root: Path, recorder: Any) -> None:
     with pytest.raises(DataError, match=r"none: holds no \*\.nii\.gz"):
         measure_sets(root, ["mine", "none"], "x", recorder)
+    (root / "hers" / "annotation.json").write_text('{"ignore_value": "two"}')
+    with pytest.raises(DataError, match="whole number") as caught:
+        measure_sets(root, ["none", "hers"], "x", recorder)
+    assert len(caught.value.faults) == 2, "both sets are named"
     moved = nifti.grid_of((6, 41, 81), np.diag([3.0, 1.0, 2.0, 1.0]))
     nifti.write(root / "mine" / "case_0.nii.gz", np.zeros((6, 41, 81), np.uint8), moved)
     (root / "labelsTr" / "case_1.nii.gz").unlink()

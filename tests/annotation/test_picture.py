@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from wsseg.annotation.picture import draw_annotation, fullest_slices
@@ -35,6 +36,15 @@ def test_the_picture_shows_strokes_in_their_colours_and_is_small(tmp_path: Path)
     seen = imread(path)[..., :3]
     for colour in ((1, 0, 0), (0, 0, 1)):
         assert (np.abs(seen - colour).max(-1) < 0.15).sum() > 40
+
+
+def test_a_picture_that_cannot_be_put_in_its_place_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.mkdir()
+    with pytest.raises(OSError, match="picture"):
+        draw_annotation(path, np.zeros((4, 5, 6)), (0.0, 1.0), (1.0,) * 3, drawn_somewhere()[:4, :5, :6], None,
+                        {1: ("a", "#FF0000")}, "title")  # fmt: skip
+    assert [f.name for f in tmp_path.iterdir()] == ["picture.png"]
 
 
 def test_many_classes_of_any_name_fit_below(tmp_path: Path) -> None:

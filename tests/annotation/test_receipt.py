@@ -56,10 +56,12 @@ def test_the_record_holds_the_set_and_each_case_and_is_json() -> None:
     assert sum(entry["voxels"] for entry in kept["classes"].values()) == drawn
     assert kept["by_case"]["case_1"]["classes"]["a"]["voxels"] == receipts[1].classes[1].drawn
     said = receipt.line(kept, "mine", "case_1")
-    assert said.startswith("mine: case_1, 7 strokes, 3 points, 2 boxes, 1 outlines in 4 slices, ")
+    assert said.startswith("mine: case_1, 7 strokes, 3 points, 2 boxes, 1 outline in 4 slices, ")
     assert said.endswith("% of the voxels, about 2.4 minutes")
     assert receipt.line(kept, "all", "case_1").startswith("all (mine): case_1")
     assert receipt.line({"ignore_value": 3}, "hers", "case_1") == "hers: case_1"
+    timed = {"ignore_value": 3, "by_case": {"case_1": {"minutes": 4}}}
+    assert receipt.line(timed, "hers", "case_1") == "hers: case_1", "a person's receipt may hold anything"
 
 
 def test_many_cases_are_shown_by_three(recorder: Any) -> None:

@@ -14,6 +14,7 @@ from wsseg.annotation.protocols.few_cases import FewCases
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.annotation.simulate import simulate_dataset
 from wsseg.contracts import DataError
+from wsseg.declared import annotated_classes
 
 STROKES = Strokes(name="strokes")
 
@@ -95,6 +96,69 @@ def test_cases_that_are_left_out_have_no_file_and_are_named(dataset: Path, recor
     assert "few: simulated, 1 cases, 1 without" in recorder.tables
 
 
+def test_a_dataset_of_nii_files_gets_nii_files(dataset: Path, recorder: Any) -> None:
+    """As training reads them: it refuses annotation of another ending than dataset.json's."""
+    meta = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps(meta | {"file_ending": ".nii"}))
+    compressed = simulate_dataset_as(dataset, recorder)
+    for file in list((dataset / "labelsTr").iterdir()):
+        volume = nifti.read(file)
+        nifti.write(file.with_name(file.name.removesuffix(".gz")), volume.array, volume.grid)
+        file.unlink()
+    out = simulate_dataset(dataset, STROKES, recorder)
+    assert sorted(f.name for f in out.iterdir()) == ["annotation.json", "case_0.nii", "case_1.nii"]
+    for name, array in compressed.items():
+        assert np.array_equal(nifti.read(out / f"{name}.nii").array, array), "the same voxels"
+
+
+def simulate_dataset_as(dataset: Path, recorder: Any, ending: str = ".nii.gz") -> dict[str, np.ndarray]:
+    """Return what is drawn with another ending in dataset.json, which is put back afterwards."""
+    said = (dataset / "dataset.json").read_text()
+    (dataset / "dataset.json").write_text(json.dumps(json.loads(said) | {"file_ending": ending}))
+    out = simulate_dataset(dataset, STROKES, recorder)
+    (dataset / "dataset.json").write_text(said)
+    return {f.name.removesuffix(ending): nifti.read(f).array for f in out.glob(f"*{ending}")}
+
+
+def test_what_labels_of_any_tool_hold_is_read_as_training_reads_it(dataset: Path, recorder: Any) -> None:
+    first = simulate_dataset_as(dataset, recorder)
+    for file in list((dataset / "labelsTr").iterdir()):
+        volume = nifti.read(file)
+        nifti.write(file, np.nextafter(volume.array.astype(np.float32), np.float32(9)), volume.grid)
+        (file.parent / f"._{file.name}").write_bytes(b"what macOS leaves behind")
+    again = simulate_dataset_as(dataset, recorder)
+    assert first.keys() == again.keys() == {"case_0", "case_1"}
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("drawn", [{"case_1": ["a", "b"]}, {}])
+def test_classes_never_drawn_in_the_dense_labels_are_so_in_what_is_made_from_them(
+    dataset: Path, recorder: Any, drawn: dict[str, list[str]]
+) -> None:
+    meta = json.loads((dataset / "dataset.json").read_text()) | {"annotated_classes": {"case_0": ["c"]}}
+    (dataset / "dataset.json").write_text(json.dumps(meta))
+    out = simulate_dataset(dataset, STROKES, recorder)
+    assert "annotated_classes" not in json.loads((out / "annotation.json").read_text()), "it holds for every folder"
+    (dataset / "labelsTr" / "annotation.json").write_text(json.dumps({"ignore_value": 4, "annotated_classes": drawn}))
+    out = simulate_dataset(dataset, STROKES, recorder)
+    assert annotated_classes(out) == (out / "annotation.json", drawn)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143), OSError(28, "No space left on device")])
+def test_an_interrupted_run_leaves_the_former_annotation(
+    dataset: Path, recorder: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def stopped(*_: object) -> None:
+        raise error
+
+    before = {f.name: f.read_bytes() for f in simulate_dataset(dataset, STROKES, recorder).iterdir()}
+    monkeypatch.setattr("wsseg.annotation.receipt.record", stopped)
+    with pytest.raises((KeyboardInterrupt, SystemExit, DataError)):
+        simulate_dataset(dataset, Strokes(name="strokes", every=1), recorder)
+    (left,) = (dataset / "annotations").iterdir()
+    assert {f.name: f.read_bytes() for f in left.iterdir()} == before
+
+
 def test_a_protocol_that_annotates_nothing_is_refused(dataset: Path, recorder: Any) -> None:
     part = {"share": 0.1, "protocol": {"kind": "points"}}
     little = protocol_from({"name": "little", "kind": "mixed", "parts": [part]}, "little.yaml")
@@ -120,6 +184,26 @@ def drawn_by_hand(root: Path) -> None:
     (root / "annotations" / "strokes" / "case_0.nii.gz").touch()
 
 
+def a_file(root: Path) -> None:
+    (root / "annotations").mkdir()
+    (root / "annotations" / "strokes").touch()
+
+
+def a_link(root: Path) -> None:
+    (root / "elsewhere").mkdir()
+    (root / "annotations").mkdir()
+    (root / "annotations" / "strokes").symlink_to(root / "elsewhere")
+
+
+def too_many_classes(root: Path) -> None:
+    (root / "dataset.json").write_text(json.dumps({"labels": {f"class {n}": n for n in range(256)}}))
+
+
+def another_ending(root: Path) -> None:
+    meta = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(meta | {"file_ending": ".nrrd"}))
+
+
 def no_folder(root: Path) -> None:
     (root / "annotations").touch()
 
@@ -127,12 +211,16 @@ def no_folder(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence", "count"),
     [
-        (no_labels, "has no labelsTr", 1),
-        (strange_values, r"holds \[7\], expected 0 to 3", 2),
+        (no_labels, r"labelsTr: holds no \*\.nii\.gz", 1),
+        (strange_values, r"holds \[7\], expected 0 to 3 or 4", 2),
         (drawn_by_hand, "were not simulated: move them", 1),
+        (a_file, "is a file or a link", 1),
+        (a_link, "is a file or a link", 1),
         (no_folder, "cannot be written .*copy the dataset", 1),
-        (lambda root: (root / "dataset.json").unlink(), "no readable dataset.json", 1),
-        (lambda root: (root / "dataset.json").write_text('{"labels": {"background": 0, "x": 2}}'), "each once", 1),
+        (lambda root: (root / "dataset.json").unlink(), "names no 'labels'", 1),
+        (lambda root: (root / "dataset.json").write_text('{"labels": {"background": 0, "x": 2}}'), "without a gap", 1),
+        (too_many_classes, "without a gap", 1),
+        (another_ending, r"file_ending '\.nrrd' is not read", 1),
     ],
 )
 def test_what_a_person_has_to_mend_is_said(

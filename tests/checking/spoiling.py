@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from .conftest import CASES, IGNORED, affine, change, write
+from .conftest import CASES, IGNORED, SHAPE, affine, change, write
 
 CT = "imagesTr/case_{}_0000.nii.gz"
 MR = "imagesTr/case_{}_0001.nii.gz"
@@ -165,6 +165,16 @@ def thick(array: np.ndarray) -> np.ndarray:
         grown = ndimage.binary_dilation(array == value, np.ones((5, 5, 1)))
         array = np.where(grown & (array == IGNORED), value, array)
     return array
+
+
+def small_class_swapped(root: Path) -> None:
+    """A dense set of a second annotator, who calls a node of 5 x 5 x 5 voxels `left`, half a percent of the volume."""
+    shutil.rmtree(root / "scribblesTr")
+    cube = np.zeros(SHAPE, bool)
+    cube[22:27, 14:19, 8:13] = True
+    every(root, "labelsTr/*", lambda a: np.where(cube, 2, a == 1).astype(np.uint8))
+    shutil.copytree(root / "labelsTr", root / "annotations/d")
+    change(root / "annotations/d/case_01.nii.gz", lambda a: (a > 0).astype(np.uint8))
 
 
 def other_set(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Every file of `judges` is found, asked, and bears what a dataset may lack."""
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ NAMES = plugins.names(JUDGES)
 def survey(*cases: CaseFacts, folds: tuple[frozenset[str], ...] = (), fold: int | None = None) -> Survey:
     return Survey(
         root=Path("data"), annotation="scribblesTr", classes=("background", "left"), ignore_value=3, ending=".nii.gz",
-        numbers={"mr": 0}, declared_cases=None, test_patients={}, cases=cases, folds=folds, fold=fold, patient=None,
-        unlabelled_share=0.0,
+        numbers={"mr": 0}, declared_cases=None, found_cases=len(cases), test_patients={}, cases=cases, folds=folds,
+        fold=fold, patient=None, unlabelled_share=0.0,
     )  # fmt: skip
 
 
@@ -45,6 +46,21 @@ def test_a_patient_in_two_folds_is_an_error() -> None:
     assert found.line == "patient patient_0: is held out in the folds [0, 1]: mend data.patient"
 
 
+def test_a_judge_that_breaks_off_takes_no_other_finding_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(asked: Survey) -> Iterator[Finding]:
+        yield hint("folder", "was found before")
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("wsseg.checking.judges.grids.judge", broken)
+    found = [finding.line for finding in judge(survey(CaseFacts("case_0", "case_0", False, faults=("a: broken",))))]
+    assert found[:2] == [
+        "a: broken",
+        "the judge 'grids' of check: broke off (ZeroDivisionError: division by zero): more of what it looks for may be "
+        "there: report it, this is a fault of wsseg and not of your data",
+    ]
+    assert "folder: was found before" in found[2:]
+
+
 def test_findings_come_by_severity_and_each_once() -> None:
     idle = CaseFacts("case_0", "case_0", False, doubts=("b: odd", "b: odd"), faults=("a: broken",))
     found = judge(survey(idle))
@@ -62,6 +78,10 @@ def test_many_findings_with_one_remedy_are_eight_lines_and_one_with_the_rest(rec
         "hint: folder: is odd: look",
         "1 error, 11 warnings, 1 hint",
     ]
+    said = [warning("", f"/data/labelsTr/{n}.nii.gz: holds 5 ({n} voxels), expected 0..2; mend it") for n in range(20)]
+    show(said, recorder)
+    assert len(recorder.lines) == 11 + 8 + 2, "the same is said twenty times, with other numbers"
+    assert recorder.lines[-2].startswith("warning: 12 more like this: 8.nii.gz, 9.nii.gz, ")
     show([], recorder)
     assert recorder.lines[-1] == "no fault found"
     assert counted([]) == ""

@@ -83,7 +83,7 @@ def test_a_label_is_counted_slice_by_slice() -> None:
     mr[1, 1, 7] = 5
     facts = label_facts("s", Path("a"), label, 3, 2, {"ct": ("ct", ct), "mr": ("other", mr)})
     assert facts.counts == (5, 3, 0) and facts.annotated == 8 and facts.foreground == 3 and not facts.dense
-    assert facts.spans == (Span(4, 4, 1), Span(2, 7, 2), None) and facts.drawn == Span(2, 7, 3)
+    assert facts.spans == (Span(4, 4, 1, 1), Span(2, 7, 2, 2), None) and facts.drawn == Span(2, 7, 3, 3)
     assert facts.drawn.length == 6 and facts.slices == 10
     assert facts.outside == 1, "air in the CT and nothing in the MR"
 
@@ -95,7 +95,11 @@ def test_a_conflict_counts_what_both_annotate() -> None:
     both = (here != IGNORE) & (there != IGNORE)
     assert (found.both, found.differ) == (both.sum(), (both & (here != there)).sum())
     assert found.worst == (2, 1)
-    assert conflict("labelsTr", here, here, 3).worst is None
+    same = conflict("labelsTr", here, here, 3)
+    assert same.worst is None and same.worst_class[1] == 0
+    assert found.worst_class == ((both & ((here == 2) | (there == 2))).sum(),) * 2, "nowhere both say 2"
+    spared = conflict("labelsTr", here, there, 3, undrawn=(1,))
+    assert spared.both == found.both - (both & (here == 0) & (there == 1)).sum(), "0 may mean the class nobody drew"
 
 
 @pytest.mark.parametrize("shift", [(2, 0, -1), (0, -2, 2)])
@@ -123,6 +127,8 @@ def test_what_lies_well_or_tells_nothing_is_not_shifted() -> None:
     assert unclear is not None and not looks_shifted(unclear)
     other = alignment(Look("a", "ct", ct), Look("b", "other", blobs(ct.shape, 1.5, 9) + 1.0), (3.0, 3.0, 3.0))
     assert other is not None and not looks_shifted(other)
+    slices = alignment(Look("a", "ct", ct), Look("b", "other", np.roll(mr, 1, 2)), (3.0, 3.0, 10.0))
+    assert slices is not None and slices.shift_mm == (0, 0, -10) and not looks_shifted(slices), "one step is none"
     assert alignment(Look("a", "ct", ct), Look("b", "other", np.ones_like(mr)), (3.0, 3.0, 3.0)) is None
     assert alignment(Look("a", "ct", ct[:9, :9, :9]), Look("b", "ct", mr[:9, :9, :9]), (3.0, 3.0, 3.0)) is None
 
@@ -145,6 +151,8 @@ def test_departures_are_in_robust_deviations_of_the_others() -> None:
         (["case_00", "case_01"], None),
         (["Set001_003", "Set001_004"], None),
         ([f"center{n % 2}_{n}" for n in range(60)], None),
+        ([f"center{n % 2}_P{n // 2}_{'ab'[n % 2]}" for n in range(60)], None),
+        ([f"center{n // 30}_P{n // 2}_{'ab'[n % 2]}" for n in range(60)], r"^center\d+_P\d+"),
         ([], None),
     ],
 )

@@ -94,6 +94,15 @@ def test_every_fault_of_annotated_classes_is_said_with_what_may_be_meant(make_da
         read(root)
 
 
+def test_annotated_classes_may_name_cases_without_an_image_that_the_recipe_reads(make_dataset) -> None:
+    root = make_dataset()
+    (root / "imagesTr/case_001_0001.nii.gz").unlink()
+    edit(root, annotated_classes={"case_001": ["left"], "case_002": ["right"]})
+    found = read_dataset(root, "scribblesTr", None, ["mr"], None).training
+    assert {case.name: case.undrawn for case in found if case.undrawn} == {"case_002": (1,)}
+    assert "case_001" not in [case.name for case in found]
+
+
 def test_all_faults_of_a_folder_are_said_at_once(make_dataset) -> None:
     root = make_dataset()
     edit(root, labels={"background": 0, "left": 2}, file_ending=".nrrd")

@@ -21,7 +21,10 @@ def by_hand(label: torch.Tensor, stride: int, classes: int) -> torch.Tensor:
     for b, *cell in itertools.product(*(range(n) for n in coarse.shape)):
         x, y, z = (slice(i * stride, (i + 1) * stride) for i in cell)
         found = [c for c in label[b, x, y, z].flatten().tolist() if c != IGNORE]
-        if found and 2 * int((label[b] != IGNORE).sum()) > label[b].numel():
+        where = (label[b] != IGNORE).nonzero()
+        if found and (
+            2 * len(where) > label[b].numel() or len(where) > 0.9 * (where.amax(0) - where.amin(0) + 1).prod()
+        ):
             coarse[(b, *cell)] = max(range(classes), key=lambda c: (found.count(c), -c))
         elif found:
             coarse[(b, *cell)] = min(set(found), key=lambda c: (c == 0, counts[c]))
@@ -56,6 +59,18 @@ def test_a_dense_structure_does_not_grow() -> None:
     coarse = pooled_label(label, (4, 4, 4), 2)
     assert 8 * int((coarse == 1).sum()) <= int((label == 1).sum())
     assert not (coarse == IGNORE).any()
+
+
+def test_a_dense_structure_does_not_grow_in_a_patch_that_is_larger_than_the_volume() -> None:
+    inside = torch.zeros(8, 6, 6, dtype=torch.long)
+    inside[3:6, 2:5, 2:5] = 1
+    label = torch.full((2, 16, 16, 8), IGNORE)
+    label[0, 4:12, 5:11, 1:7] = inside  # a seventh of the patch
+    label[1, ::5] = 0  # slices across the whole patch: strokes
+    label[1, 5, 7, 3] = 1
+    coarse = pooled_label(label, (8, 8, 4), 2)
+    assert 0 < 8 * int((coarse[0] == 1).sum()) <= 27
+    assert (coarse[1] == 1).sum() == 1
 
 
 def test_undrawn_classes_count_as_background_and_nothing_else_changes() -> None:

@@ -7,27 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg import nifti
 from wsseg.annotation import strokes, workers
+from wsseg.annotation.exchange.choices import collecting
+from wsseg.annotation.labels import label_files, read_label, read_truth
 from wsseg.annotation.protocol import AXES, Axis, Labels
-from wsseg.annotation.simulate import read_label, read_labels
-from wsseg.contracts import DataError, Reporter
+from wsseg.contracts import IGNORE, DataError, Reporter
 from wsseg.declared import ignore_value
 
 _QUEEN = np.ones((3, 3), bool)
-_SUFFIX = ".nii.gz"
+Distances = npt.NDArray[np.float32]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Look:
     """What the strokes of one class look like, in one case or in several.
 
     Attributes:
         drawn: Annotated voxels.
         voxels: Voxels of the class in the dense labels.
-        outside: Annotated voxels that are of another class there.
+        outside: Annotated voxels that are of another class there; where the dense label is IGNORE nobody knows.
         a_slice: Strokes (connected parts) in each slice that has any.
         lengths_mm: Length of each stroke: the longest geodesic of its skeleton, and a pixel.
         widths_mm: Area over length of each stroke.
@@ -41,17 +43,25 @@ class Look:
     a_slice: list[int] = field(default_factory=list)
     lengths_mm: list[float] = field(default_factory=list)
     widths_mm: list[float] = field(default_factory=list)
-    depths_mm: list[float] = field(default_factory=list)
-    depths: list[float] = field(default_factory=list)
+    depths_mm: Distances = field(default_factory=lambda: np.empty(0, np.float32))
+    depths: Distances = field(default_factory=lambda: np.empty(0, np.float32))
 
-    def add(self, other: Look) -> None:
-        """Take in the strokes of another case."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+    @classmethod
+    def of_all(cls, looks: Sequence[Look]) -> Look:
+        """Return the looks of several cases as one."""
+        return cls(
+            *(sum(getattr(look, name) for look in looks) for name in ("drawn", "voxels", "outside")),
+            *(
+                [value for look in looks for value in getattr(look, name)]
+                for name in ("a_slice", "lengths_mm", "widths_mm")
+            ),
+            *(np.concatenate([getattr(look, name) for look in looks]) for name in ("depths_mm", "depths")),
+        )
 
 
 @dataclass(frozen=True)
 class _Job:
+    case: str
     label: Path
     drawn: Path
     classes: int
@@ -75,14 +85,19 @@ def measure_sets(
     Raises:
         DataError: A set or a dense label is missing, cannot be read, or they do not lie on one grid.
     """
-    classes, ignored = read_labels(root)
+    truth = read_truth(root)
+    classes = truth.classes
     jobs: dict[str, list[_Job]] = {}
     faults: list[str] = []
     for name in sets:
-        files = sorted((root / name).glob(f"*{_SUFFIX}"))
-        unpainted = ignore_value(root / name)
-        jobs[name] = [_Job(root / "labelsTr" / f.name, f, len(classes), ignored, unpainted, AXES[axis]) for f in files]
-        faults += [] if files else [f"{root / name}: holds no *{_SUFFIX}"]
+        files, unpainted = label_files(root / name, truth.ending), None
+        with collecting(faults):
+            unpainted = ignore_value(root / name)
+        jobs[name] = [
+            _Job(case, truth.folder / f.name, f, len(classes), truth.ignored, unpainted, AXES[axis])
+            for case, f in files.items()
+        ]
+        faults += [] if files else [f"{root / name}: holds no *{truth.ending}"]
     if faults:
         raise DataError(faults)
     looks = {name: _measure_all(of, name, classes, processes, report) for name, of in jobs.items()}
@@ -96,19 +111,18 @@ def _measure_all(
     jobs: Sequence[_Job], name: str, classes: Sequence[str], processes: int | None, report: Reporter
 ) -> dict[str, Look]:
     """Measure all cases of a set; what is wrong with any is named at the end."""
-    looks = {label: Look() for label in classes}
+    looks: list[list[Look]] = []
     faults: list[str] = []
     with report.progress(f"measuring {name}", len(jobs)) as bar:
         for job, found in zip(jobs, workers.each(_measure, jobs, processes), strict=True):
             if isinstance(found, tuple):
                 faults += found
                 continue
-            for label, look in zip(classes, found, strict=True):
-                looks[label].add(look)
-            bar.advance(job.drawn.name.removesuffix(_SUFFIX))
+            looks.append(found)
+            bar.advance(job.case)
     if faults:
         raise DataError(faults)
-    return looks
+    return {label: Look.of_all([found[value] for found in looks]) for value, label in enumerate(classes)}
 
 
 def _measure(job: _Job) -> list[Look] | tuple[str, ...]:
@@ -135,23 +149,26 @@ def look_of(label: Labels, drawn: Labels, value: int, pixel_mm: tuple[float, flo
         pixel_mm: Edge lengths of a pixel.
     """
     pens = drawn == value
-    look = Look(int(pens.sum()), int((label == value).sum()), int((pens & (label != value)).sum()))
+    a_slice, lengths_mm, widths_mm = list[int](), list[float](), list[float]()
+    depths_mm, depths = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     for place in np.flatnonzero(pens.any((1, 2))):
         numbered, parts = ndimage.label(pens[place], structure=_QUEEN)
-        look.a_slice.append(parts)
+        a_slice.append(parts)
         for number, window in enumerate(ndimage.find_objects(numbered), 1):
             part = np.pad(numbered[window] == number, 1)
             length_mm = way_mm(strokes.skeleton_path(part), pixel_mm)
-            look.lengths_mm.append(length_mm)
-            look.widths_mm.append(float(part.sum()) * pixel_mm[0] * pixel_mm[1] / length_mm)
+            lengths_mm.append(length_mm)
+            widths_mm.append(float(part.sum()) * pixel_mm[0] * pixel_mm[1] / length_mm)
         region = label[place] == value
         if region.any() and not region.all():
             depth_mm = ndimage.distance_transform_edt(region, sampling=pixel_mm)
             held, (numbered, parts) = pens[place] & region, ndimage.label(region, structure=_QUEEN)
             deepest = np.array(ndimage.maximum(depth_mm, numbered, np.arange(parts + 1)))
-            look.depths_mm += depth_mm[held].tolist()
-            look.depths += (depth_mm[held] / deepest[numbered[held]]).tolist()
-    return look
+            depths_mm.append(depth_mm[held].astype(np.float32))
+            depths.append((depth_mm[held] / deepest[numbered[held]]).astype(np.float32))
+    outside = int((pens & (label != value) & (label != IGNORE)).sum())
+    counts = int(pens.sum()), int((label == value).sum()), outside
+    return Look(*counts, a_slice, lengths_mm, widths_mm, np.concatenate(depths_mm), np.concatenate(depths))
 
 
 def way_mm(path: strokes.Pixels, pixel_mm: tuple[float, float]) -> float:
@@ -171,13 +188,13 @@ def _cells(look: Look) -> list[str]:
         _spread(look.lengths_mm),
         f"{np.median(look.widths_mm):.1f}",
         _spread(look.depths_mm),
-        f"{np.median(look.depths):.2f}" if look.depths else "",
+        f"{np.median(look.depths):.2f}" if len(look.depths) else "",
     ]
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float] | Distances) -> str:
     """Return the median, and the tenth and the ninetieth percentile."""
-    if not values:
+    if not len(values):
         return ""
     low, middle, high = np.percentile(np.asarray(values, float), (10, 50, 90))
     digits = 1 if high < 20 else 0

@@ -91,7 +91,10 @@ def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a case's name may be written in any script
         FigureCanvasAgg(figure).print_png(partial)
-    partial.replace(path)
+    try:
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _draw_plane(

@@ -6,10 +6,11 @@ One kind is one file in `protocols/`, found by the name that stands behind `kind
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -150,9 +151,22 @@ def protocol_from(plain: Mapping[str, Any], where: str) -> Protocol:
     Raises:
         RecipeError: With all its faults, each beginning with `where`.
     """
-    kind = plugins.find(ROOM, str(plain.get("kind", "strokes")), Protocol)  # type: ignore[type-abstract]
+    try:
+        kind = plugins.find(ROOM, str(plain.get("kind", "strokes")), Protocol)  # type: ignore[type-abstract]
+    except RecipeError as error:
+        raise RecipeError([f"{where}: kind: {fault}" for fault in error.faults]) from error
     try:
         return kind.model_validate({str(key): value for key, value in plain.items()})
     except ValidationError as error:
-        faults = plugins.sentences(error, list(kind.model_fields))
+        faults = plugins.sentences(error, _keys(kind))
         raise RecipeError([f"{where}: {fault.removeprefix('.')}" for fault in faults]) from error
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys that a mapping may have, and those of the mappings in it."""
+    found = list(model.model_fields)
+    for entry in model.model_fields.values():
+        for inner in (entry.annotation, *get_args(entry.annotation)):
+            if inspect.isclass(inner) and issubclass(inner, Frozen):
+                found += _keys(inner)
+    return list(dict.fromkeys(found))

@@ -173,11 +173,12 @@ def _time(minutes: float) -> str:
 def line(kept: Mapping[str, Any], name: str, case: str) -> str:
     """Return in one line what annotation.json says of a case; of a set that a person drew, no more than its name."""
     entry = kept.get("by_case", {}).get(case)
-    if entry is None:
+    if entry is None or kept.get("kind") != "simulated":
         return f"{name}: {case}"
     done, whose = entry["effort"], "" if entry["protocol"] == name else f" ({entry['protocol']})"
     words = {"stroke": "strokes", "point": "points", "box": "boxes", "outline": "outlines"}
-    work = ", ".join(f"{done[unit]} {word}" for unit, word in words.items() if done[unit]) or "nothing"
-    work += f" in {done['slice']} slices" if done["slice"] else ""
+    counts = [f"{done[unit]} {word if done[unit] > 1 else unit}" for unit, word in words.items() if done[unit]]
+    work = ", ".join(counts) or "nothing"
+    work += f" in {done['slice']} slice{'s' * (done['slice'] > 1)}" if done["slice"] else ""
     share, minutes = 100 * entry["annotated_share"], entry["minutes"]
     return f"{name}{whose}: {case}, {work}, {share:.2f} % of the voxels, about {minutes:.1f} minutes"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +11,22 @@ import numpy as np
 
 from wsseg import nifti
 from wsseg.annotation import receipt, workers
-from wsseg.annotation.protocol import CaseProtocol, Dense, Labels, Protocol
+from wsseg.annotation.labels import Truth, label_files, read_label, read_truth
+from wsseg.annotation.protocol import CaseProtocol, Dense, Protocol
 from wsseg.annotation.receipt import CaseReceipt
 from wsseg.contracts import IGNORE, DataError, Reporter, Spacing
-from wsseg.declared import ignore_value
-
-_SUFFIX = ".nii.gz"
+from wsseg.files import whole_folder
 
 
 @dataclass(frozen=True)
 class _Job:
     """One case: its dense label, how it is drawn, and where the drawing goes."""
 
+    case: str
     label: Path
     protocol: CaseProtocol
-    out: Path
-    classes: int
-    ignored: int | None
+    folder: Path
+    truth: Truth
 
 
 def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes: int | None = None) -> Path:
@@ -40,7 +37,7 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
     all, and its voxels are the same in any number of processes.
 
     Args:
-        root: A folder in nnU-Net v2's layout: dataset.json and labelsTr/CASE.nii.gz.
+        root: A folder in nnU-Net v2's layout: dataset.json and labelsTr/CASE.nii.gz, or .nii if that is its ending.
         protocol: What to draw in which case.
         report: Shows a bar over the cases, and tables of what was drawn and what it would have cost.
         processes: See `workers.each`.
@@ -49,33 +46,27 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
         DataError: The dataset is not readable or not writable, a label holds values that dataset.json does not name,
             or the folder holds annotations that were not simulated.
     """
-    classes, ignored = read_labels(root)
-    found = {path.name.removesuffix(_SUFFIX): path for path in sorted((root / "labelsTr").glob(f"*{_SUFFIX}"))}
+    truth = read_truth(root)
+    found, target = label_files(truth.folder, truth.ending), root / "annotations" / protocol.name
     if not found:
-        raise DataError(f"{root}: has no labelsTr/*{_SUFFIX}, which strokes are simulated from: put dense labels there")
+        raise DataError(f"{truth.folder}: holds no *{truth.ending} to make strokes from: put dense labels there")
     assigned = protocol.assigned(tuple(found))
     without = [case for case in found if case not in assigned]
     if not assigned:
         raise DataError(f"{protocol.name}: annotates none of the {len(found)} cases of {root}: raise its numbers")
-    target = root / "annotations" / protocol.name
     _refuse_to_replace_a_persons(target)
-    partial = _new_folder(target)
     try:
-        jobs = [
-            _Job(path, assigned[case], partial / path.name, len(classes), ignored)
-            for case, path in found.items() if case in assigned
-        ]  # fmt: skip
-        receipts = _draw_all(jobs, protocol.name, processes, report)
-        kept = receipt.record(protocol, classes, receipts, without)
-        (partial / "annotation.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(target, replace=True) as folder:
+            jobs = [_Job(case, found[case], assigned[case], folder, truth) for case in found if case in assigned]
+            receipts = _draw_all(jobs, protocol.name, processes, report)
+            kept = receipt.record(protocol, truth.classes, receipts, without)
+            kept |= {"annotated_classes": truth.drawn} if truth.drawn is not None else {}
+            (folder / "annotation.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{target}: cannot be written ({why}): free space, or copy the dataset elsewhere") from error
     left = f", {len(without)} without" if without else ""
-    receipt.show(f"{protocol.name}: simulated, {len(receipts)} cases{left}", classes, receipts, report)
+    receipt.show(f"{protocol.name}: simulated, {len(receipts)} cases{left}", truth.classes, receipts, report)
     return target
 
 
@@ -97,14 +88,15 @@ def _draw_all(jobs: Sequence[_Job], name: str, processes: int | None, report: Re
 
 def _draw(job: _Job) -> CaseReceipt | tuple[str, ...]:
     """Draw and write one case; return its receipt, or what is wrong with its label."""
+    classes = len(job.truth.classes)
     try:
-        label, grid = read_label(job.label, job.classes, job.ignored)
+        label, grid = read_label(job.label, classes, job.truth.ignored)
     except DataError as error:
         return error.faults
-    case = Dense(job.label.name.removesuffix(_SUFFIX), label, job.classes, _rounded(grid.spacing_mm))
+    case = Dense(job.case, label, classes, _rounded(grid.spacing_mm))
     drawing = job.protocol.draw(case)
-    on_disk = np.where(drawing.label == IGNORE, job.classes, drawing.label).astype(np.uint8)
-    nifti.write(job.out, on_disk, grid)
+    on_disk = np.where(drawing.label == IGNORE, classes, drawing.label).astype(np.uint8)
+    nifti.write(job.folder / job.label.name, on_disk, grid)
     return receipt.count(case, drawing, job.protocol)
 
 
@@ -114,50 +106,13 @@ def _rounded(spacing_mm: Spacing) -> Spacing:
     return x, y, z
 
 
-def read_labels(root: Path) -> tuple[tuple[str, ...], int | None]:
-    """Return the names of the classes of dataset.json, and the value that already means 'nobody knows' in labelsTr."""
-    path = root / "dataset.json"
-    try:
-        labels = dict(json.loads(path.read_text(encoding="utf-8"))["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: no readable dataset.json with 'labels' ({error!r}): write one, as nnU-Net v2"
-        ) from error
-    labels.pop("ignore", None)
-    if sorted(map(str, labels.values())) != sorted(map(str, range(len(labels)))):
-        raise DataError(f"{path}: its labels are {labels}, expected 0 (background) to {len(labels) - 1}, each once")
-    return tuple(sorted(labels, key=lambda name: int(labels[name]))), ignore_value(root / "labelsTr")
-
-
 def _refuse_to_replace_a_persons(target: Path) -> None:
     """Raise DataError where the folder holds anything but simulated annotations."""
     try:
         kind = json.loads((target / "annotation.json").read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError):
         kind = None
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise DataError(f"{target}: is a file or a link, where a folder is to be made: move it, or rename the protocol")
     if target.exists() and any(target.iterdir()) and kind != "simulated":
         raise DataError(f"{target}: holds annotations that were not simulated: move them, or rename the protocol")
-
-
-def _new_folder(target: Path) -> Path:
-    """Create an empty folder beside `target`."""
-    try:
-        target.parent.mkdir(exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror}): copy the dataset to a folder of yours"
-        ) from error
-
-
-def read_label(path: Path, classes: int, ignored: int | None) -> tuple[Labels, nifti.Grid]:
-    """Read a dense label as uint8, with IGNORE where it says so itself."""
-    volume = nifti.read(path)
-    known = np.isin(volume.array, [*range(classes), *([] if ignored is None else [ignored])])
-    if not known.all():
-        strange = np.unique(volume.array[~known])[:8].tolist()
-        raise DataError(
-            f"{path}: holds {strange}, expected 0 to {classes - 1}: mend the label or dataset.json's 'labels'"
-        )
-    label = np.where(volume.array < classes, volume.array, IGNORE).astype(np.uint8)
-    return label, volume.grid

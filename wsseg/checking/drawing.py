@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +94,30 @@ def thickness(slices: Array, table: Counts) -> float | None:
     return 2 * m - 1 + 2 * float(np.sqrt(m * m - m))
 
 
-def conflict(folder: str, label: Array, other: Array, classes: int) -> Conflict:
-    """Compare what two label maps of a case say of the voxels that both annotate."""
+def conflict(folder: str, label: Array, other: Array, classes: int, undrawn: Sequence[int] = ()) -> Conflict:
+    """Compare what two label maps of a case say of the voxels that both annotate.
+
+    Where `label` says 0 and `other` a class that was never drawn in the case, 0 may mean that class: not compared.
+    """
     pairs = np.zeros((classes, classes), np.int64)
     for here, there in zip(label, other, strict=True):  # plane by plane: bincount widens what it counts
         both = (here != IGNORE) & (there != IGNORE)
         codes = here[both].astype(np.int64) * classes + there[both]
         pairs += np.bincount(codes, minlength=classes**2).reshape(classes, classes)
+    pairs[0, list(undrawn)] = 0
     total = int(pairs.sum())
+    either = pairs.sum(0) + pairs.sum(1) - pairs.diagonal()
     np.fill_diagonal(pairs, 0)
+    apart = pairs.sum(0) + pairs.sum(1)
     worst = divmod(int(pairs.argmax()), classes) if pairs.any() else None
-    return Conflict(folder, total, int(pairs.sum()), worst)
+    least = 1 + int(np.argmax(apart[1:] / np.maximum(either[1:], 1)))
+    return Conflict(folder, total, int(pairs.sum()), worst, (int(either[least]), int(apart[least])))
 
 
 def _span(counts: npt.NDArray[Any]) -> Span | None:
     found = np.flatnonzero(counts)
-    return Span(int(found[0]), int(found[-1]), len(found)) if len(found) else None
+    rows = 1 + int((np.diff(found) > 1).sum())
+    return Span(int(found[0]), int(found[-1]), len(found), rows) if len(found) else None
 
 
 def _outside(label: Array, images: Mapping[str, tuple[str, Array]]) -> int:

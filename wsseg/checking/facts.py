@@ -62,11 +62,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Span:
-    """In which slices a class lies: the first, the last, and in how many."""
+    """In which slices a class lies: the first, the last, in how many, and in how many rows of neighbours."""
 
     first: int
     last: int
     slices: int
+    rows: int
 
     @property
     def length(self) -> int:
@@ -126,12 +127,15 @@ class Conflict:
         both: Voxels that both annotate.
         differ: Those of them that get different classes.
         worst: The most frequent difference: class here, class there.
+        worst_class: Of the foreground class on which they agree least: voxels that either calls so, and how many of
+            them the other calls otherwise.
     """
 
     folder: str
     both: int
     differ: int
     worst: tuple[int, int] | None
+    worst_class: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ class Survey:
         ending: What the names of images end in.
         numbers: Modality -> the number its files bear.
         declared_cases: How many cases dataset.json says there are; None where it says nothing.
+        found_cases: How many have an image in imagesTr, of whatever modality.
         test_patients: Whose images lie in imagesTs: case -> patient.
         folds: Whom each fold holds out; empty where nobody is ever held out.
         fold: The recipe's fold.
@@ -224,6 +229,7 @@ class Survey:
     ending: str
     numbers: Mapping[str, int]
     declared_cases: int | None
+    found_cases: int
     test_patients: Mapping[str, str]
     cases: tuple[CaseFacts, ...]
     folds: tuple[frozenset[str], ...]

@@ -11,7 +11,8 @@ from wsseg.checking.drawing import conflict, drawing_axis, label_facts
 from wsseg.checking.facts import Alignment, CaseFacts, Opened
 from wsseg.checking.intensities import image_facts
 
-_FUNCTIONAL = r"(?i)(?<![a-z])(pet|suv|fdg|psma|spect)(?![a-z])"
+_FUNCTIONAL = r"(?i)(?<![a-z])(pet|pt|nm|suv|fdg|psma|spect|(rt)?dose)(?![a-z])"
+"""Channels that show no anatomy; PT and NM are DICOM's words for PET and for nuclear medicine."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def measure(opened: Opened, setting: Setting, faults: tuple[str, ...] = (), doub
         annotation = label_facts(setting.annotation, case.annotation, opened.label, setting.classes, axis, images)
         for folder, (file, label) in opened.others.items():
             others.append(label_facts(folder, file, label, setting.classes, axis, images))
-            conflicts.append(conflict(folder, opened.label, label, setting.classes))
+            conflicts.append(conflict(folder, opened.label, label, setting.classes, case.undrawn))
     return CaseFacts(
         name=case.name,
         patient=case.patient,
@@ -67,7 +68,7 @@ def measure(opened: Opened, setting: Setting, faults: tuple[str, ...] = (), doub
 def _alignments(opened: Opened, setting: Setting) -> tuple[Alignment, ...]:
     """Align every modality of a case that shows anatomy to the first one.
 
-    PET and SPECT are left out: they show uptake, and mutual information is no guide to where that belongs. In 26
+    PET, SPECT and doses are left out: mutual information is no guide to where uptake or a dose belongs. In 26
     sarcomas whose uptake shows the tumour its best shift of PET against CT was over 8 mm off the tumour's in 13.
     """
     anatomical = [

@@ -104,7 +104,8 @@ def look_over(
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
     strays = _strays(root, annotation, ending)
-    undrawn = _undrawn(root / annotation, classes, [case.name for case in (*training, *test)], faults)
+    known = [name for part in ("Tr", "Ts") for name in _images(root / f"images{part}", (), ending)]
+    undrawn = _undrawn(root / annotation, classes, known, faults)
     if faults:
         raise DataError([*faults, *strays])
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))

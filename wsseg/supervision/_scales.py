@@ -77,10 +77,11 @@ def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
     """Bring a label to a coarser grid so that no stroke is lost and no dense structure grows.
 
     In a sparsely annotated slot a cell takes, of the classes drawn in it, the foreground before the background, and
-    among foreground classes the one with fewer annotated voxels in the batch. In a slot of which more than half is
-    annotated (a dense label, perhaps with corners outside the volume) a cell takes the class with most voxels in it,
-    the lower one of equals. A cell with nothing annotated is IGNORE. Where the sizes do not divide, neighbouring cells
-    overlap by a voxel.
+    among foreground classes the one with fewer annotated voxels in the batch. In a densely annotated one it takes the
+    class with most voxels in it, the lower one of equals; that is a slot of which more than half is annotated (a dense
+    label, perhaps with corners outside the volume), or nine tenths of the box around all annotation (that of a volume
+    which is smaller than the patch). A cell with nothing annotated is IGNORE. Where the sizes do not divide,
+    neighbouring cells overlap by a voxel.
 
     Args:
         label: (B, X, Y, Z) int64 in {0..C-1, IGNORE}.
@@ -99,6 +100,17 @@ def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
     priority = torch.empty_like(counts)
     priority[counts.argsort(descending=True, stable=True)] = torch.arange(1, classes + 1, device=label.device)
     rank = (share > 0) * priority[:, None, None, None]
-    dense = (label != IGNORE).flatten(1).float().mean(1) > 0.5
-    chosen = torch.where(dense[:, None, None, None], majority, rank.argmax(1))
+    chosen = torch.where(_dense(label != IGNORE)[:, None, None, None], majority, rank.argmax(1))
     return torch.where(rank.amax(1) > 0, chosen, IGNORE)
+
+
+def _dense(annotated: Tensor) -> Tensor:
+    """Return (B,) whether a slot is densely annotated, see `pooled_label`."""
+    box = torch.ones(len(annotated), device=annotated.device)
+    for axis in (1, 2, 3):
+        planes = annotated.transpose(1, axis).flatten(2).any(2)
+        number = torch.arange(planes.shape[1], device=planes.device)
+        first, last = number.where(planes, planes.shape[1]).amin(1), number.where(planes, -1).amax(1)
+        box = box * (last - first + 1)
+    there, voxels = annotated.flatten(1).sum(1), annotated.shape[1:].numel()
+    return (2 * there > voxels) | (10 * there > 9 * box)

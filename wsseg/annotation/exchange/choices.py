@@ -12,7 +12,7 @@ from wsseg.annotation.exchange import itksnap
 from wsseg.annotation.exchange.drawing import Colour, Drawing
 from wsseg.annotation.exchange.meaning import UNCERTAIN, Counts, Naming, parse_renamed
 from wsseg.contracts import DataError
-from wsseg.declared import ignore_value, is_whole, read_json
+from wsseg.declared import annotated_classes, ignore_value, is_whole, read_json
 
 LABELS = "labels.txt"
 """ITK-SNAP's label description, where it lies beside label maps."""
@@ -70,11 +70,11 @@ class Said:
             return {}, None
         if self.labels is not None:
             return dict(self.labels), None
-        folder = drawing.path.resolve().parent
-        with collecting([]):  # any other labels.txt says nothing
-            if (folder / LABELS).is_file():
+        folders = _folders(drawing.path)
+        for folder in folders:
+            if itksnap.is_one(folder / LABELS):  # any other labels.txt says nothing
                 return dict(itksnap.read(folder / LABELS)), folder / LABELS
-        for home in (folder, *folder.parents[:2]):
+        for home in (home for folder in folders for home in (folder, *folder.parents[:2])):
             labels = read_json(home / "dataset.json").get("labels")
             if isinstance(labels, Mapping):
                 return {v: (str(name), None) for name, v in labels.items() if is_whole(v)}, home / "dataset.json"
@@ -93,11 +93,40 @@ class Said:
                     "import it by itself, with --unpainted 0 or none"
                 )
             return True, self.unpainted
-        folder = drawing.path.resolve().parent
-        own = is_whole(read_json(folder / "annotation.json").get("ignore_value"))
-        value = ignore_value(folder)
-        known = value == 0 and own if drawing.segmented else own or value in counts[0]
-        return known, value if known else None
+        for folder in _folders(drawing.path):
+            own = is_whole(read_json(folder / "annotation.json").get("ignore_value"))
+            value = ignore_value(folder)
+            if value == 0 and own if drawing.segmented else own or value in counts[0]:
+                return True, value
+        return False, None
+
+    def annotated(self, drawing: Drawing, case: str, root: Path) -> list[str] | None:
+        """Return the classes that were drawn in a file, where its folder says that others never were.
+
+        What the dataset at `root` says of its cases needs not be said again.
+        """
+        for folder in _folders(drawing.path):
+            path, said = annotated_classes(folder)
+            if not isinstance(said, Mapping):
+                raise DataError(
+                    f"{path}: annotated_classes is {said!r}: expected {{CASE: [names of the classes drawn]}}"
+                )
+            if case not in said or path == root.resolve() / "dataset.json":
+                continue
+            names = said[case] if isinstance(said[case], list) else [said[case]]
+            codes = {name: self.naming.code(str(name)) for name in names}
+            if strange := [name for name, code in codes.items() if code is None]:
+                raise DataError(
+                    f"{path}: annotated_classes: {case}: {strange} are no classes of the dataset: say what they are, "
+                    f'--map "{strange[0]}={self.naming.classes[-1]}"'
+                )
+            return [self.naming.classes[code] for code in codes.values() if code is not None and code > 0]
+        return None
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders that may say something of a file: the one it lies in, and, of a link, the one it leads to."""
+    return list(dict.fromkeys([path.parent.resolve(), path.resolve().parent]))
 
 
 def understand(choices: Choices, classes: tuple[str, ...]) -> Said:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from wsseg.annotation.exchange.drawing import Colour, Picture, count_values
 from wsseg.annotation.exchange.matching import class_names
 from wsseg.annotation.exchange.regrid import Label
 from wsseg.contracts import IGNORE, DataError, Reporter
-from wsseg.declared import ignore_value, read_json
+from wsseg.declared import annotated_classes, ignore_value, is_whole, read_json
 from wsseg.files import whole_folder
 from wsseg.nifti import Grid
 
@@ -45,6 +46,7 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
         DataError: With all faults.
     """
     classes, files, ignore = _prepare(folder, out, form, dataset)
+    partly = _partly(folder, files)
     numbers = _Numbers(classes, ignore is not None, form == NNUNET)
     colours = _colours(folder, classes)
     tints = {value: colours[name] for value, name in numbers.names.items()}
@@ -63,7 +65,7 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
             raise DataError(faults)
         if form not in ("seg.nrrd", NNUNET):
             itksnap.write(partial / LABELS, numbers.names, tints)
-        record = {"ignore_value": numbers.undrawn, "kind": "exported", "format": form, "cases": len(files)}
+        record = {"ignore_value": numbers.undrawn, "kind": "exported", "format": form, "cases": len(files)} | partly
         (partial / "annotation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     rows = [[name, str(totals[c]), str(numbers.background if c == 0 else c)] for c, name in enumerate(classes)]
     rows.append(["not annotated", str(totals[IGNORE]), "" if numbers.undrawn is None else str(numbers.undrawn)])
@@ -110,12 +112,11 @@ def _prepare(
         faults.append(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         faults.append(f"{out}: is there already, and nothing is overwritten: name a new folder")
-    files = {
-        f.name.removesuffix(ending): f
-        for ending in (".nii.gz", ".nii")
-        for f in sorted(folder.glob(f"*{ending}"))
-        if not f.name.startswith(".")
-    }
+    files: dict[str, Path] = {}
+    for ending in (".nii.gz", ".nii"):
+        for f in sorted(folder.glob(f"*{ending}")):
+            if not f.name.startswith(".") and (other := files.setdefault(f.name.removesuffix(ending), f)) is not f:
+                faults.append(f"{f}: is for the same case as {other.name}: leave one of them out")
     if not files:
         faults.append(f"{folder}: holds no label map CASE.nii.gz: name a folder of annotation or of predictions")
     home = dataset or next((h for h in folder.resolve().parents[:2] if (h / "dataset.json").is_file()), None)
@@ -126,11 +127,27 @@ def _prepare(
         else:
             classes = class_names(home)
         value = ignore_value(folder.resolve())
+        if not is_whole(read_json(folder / "annotation.json").get("ignore_value")):
+            value = value if any(_holds(f, value) for f in files.values()) else None
     except DataError as error:
         faults += error.faults
     if faults:
         raise DataError(faults)
     return classes, files, value
+
+
+def _holds(path: Path, value: int | None) -> bool:
+    """Tell whether a label map has a value that its dataset declares for all folders: dense ones are among them."""
+    with collecting([]):  # what cannot be read is said when it is written
+        return value is not None and bool((formats.read(path).layers[0] == value).any())
+    return False
+
+
+def _partly(folder: Path, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what the record says of cases in which some classes were never drawn; {} where there are none."""
+    said = annotated_classes(folder.resolve())[1]
+    found = {case: said[case] for case in files if case in said} if isinstance(said, Mapping) else {}
+    return {"annotated_classes": found} if found else {}
 
 
 def _read(path: Path, classes: int, ignore: int | None) -> tuple[Label, Grid]:

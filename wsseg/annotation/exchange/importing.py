@@ -30,6 +30,7 @@ from wsseg.annotation.exchange.meaning import (
 )
 from wsseg.annotation.exchange.regrid import Label, place
 from wsseg.contracts import IGNORE, DataError, Reporter
+from wsseg.declared import read_json
 from wsseg.files import whole_folder
 from wsseg.nifti import Grid
 
@@ -99,6 +100,7 @@ class _Import:
     declared: dict[str, int] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
     lost_geometry: list[str] = field(default_factory=list)
+    partly: dict[str, list[str]] = field(default_factory=dict)
 
     def take(self, case: str, path: Path, folder: Path) -> None:
         """Read one file, and write it as the annotation of its case unless anything was wrong so far."""
@@ -129,14 +131,16 @@ class _Import:
             code = self.said.naming.code(name)
             if colour is not None and code is not None and code >= 0:
                 self.colours.setdefault(self.dataset.classes[code], colour)
+        if (drawn := self.said.annotated(drawing, case, self.dataset.root)) is not None:
+            self.partly[case] = drawn
         if source is not None:
-            undrawn = 0 if drawing.segmented and unpainted is None else IGNORE
-            self._write(case, drawing, combined, undrawn, source, grid, folder)
+            self._write(case, drawing, combined, unpainted is None, source, grid, folder)
 
     def _write(
-        self, case: str, drawing: Drawing, combined: Combined, undrawn: int, source: Grid, grid: Grid, folder: Path
+        self, case: str, drawing: Drawing, combined: Combined, judged: bool, source: Grid, grid: Grid, folder: Path
     ) -> None:
-        """Bring what was drawn from the grid that it lies on to the image's, and write it."""
+        """Bring what was drawn from the grid that it lies on to the image's; `judged`: nothing is undrawn."""
+        undrawn = 0 if drawing.segmented and judged else IGNORE
         if not combined.drawn and undrawn == IGNORE:
             raise DataError(f"{drawing.path}: nothing is drawn in it: leave it out")
         codes = np.where(combined.codes == NOTHING, undrawn, combined.codes)
@@ -144,7 +148,8 @@ class _Import:
         image, classes = self.dataset.images[case], len(self.dataset.classes)
         if source is grid:
             label = nifti.canonical(drawing.path, nifti.as_on_disk(label, drawing.grid), grid.disk_affine).array
-        placed = place(label, source, grid, classes, undrawn)
+        dense = judged or not (drawing.segmented or (label == IGNORE).any())
+        placed = place(label, source, grid, classes, dense=dense, beyond=undrawn)
         fate = Fate.of(case, drawing, combined, placed, grid, classes)
         if faults := fate.faults(image, self.dataset.classes):
             raise DataError(faults)
@@ -196,9 +201,9 @@ class _Import:
             )
         found = {plain(name) for name in self.names}
         for old in naming.renamed:
-            if plain(old) not in found:
+            if found and plain(old) not in found:
                 faults.append(f"--map {old!r}: no file names that; found: {', '.join(sorted(self.names)[:20])}")
-        return faults
+        return list(dict.fromkeys(faults))  # what is wrong beside the files would be said for each of them
 
     def record(self) -> dict[str, Any]:
         """Return what annotation.json says of the set."""
@@ -214,12 +219,19 @@ class _Import:
             "overlap": [said.naming.called(code) for code in said.first],
             "classes": {name: {"voxels": sum(int(f.kept[c]) for f in self.fates)} for c, name in enumerate(classes)},
             "colours": self.colours,
+            **({"annotated_classes": self._annotated_classes()} if self.partly else {}),
             "sources": {
                 f.case: {"file": f.path.name, "sha256": hashlib.sha256(f.path.read_bytes()).hexdigest()}
                 | f.lost(classes)
                 for f in self.fates
             },
         }
+
+    def _annotated_classes(self) -> dict[str, list[str]]:
+        """Return which cases lack classes: as their files' folders say it, of others as this dataset does."""
+        own = read_json(self.dataset.root / "dataset.json").get("annotated_classes")
+        known = dict(own) if isinstance(own, Mapping) else {}
+        return {case: drawn for case in self.files if (drawn := self.partly.get(case, known.get(case))) is not None}
 
     def remarks(self) -> Iterator[str]:
         """Yield what the person should know beside the table."""
@@ -230,6 +242,7 @@ class _Import:
         for what, names in (
             ("dense, since nothing in them is unpainted", self.dense),
             ("taken voxel for voxel, as --grid says", self.lost_geometry),
+            ("some classes were never drawn in them, as their folder says", [*self.partly]),
         ):
             if names:
                 yield f"{what}: {', '.join(names[:8])}{' ...' * (len(names) > 8)}"

@@ -27,12 +27,21 @@ _HEADING = """################################################
 """
 
 
+def is_one(path: Path) -> bool:
+    """Tell whether there is a file and it is a label description, be it a damaged one."""
+    try:
+        lines = path.read_bytes().decode("latin-1").splitlines()
+    except OSError:
+        return False
+    return any("label description file" in line.lower() or _LINE.fullmatch(line) for line in lines)
+
+
 def read(path: Path) -> dict[int, tuple[str, Colour]]:
     """Return name and colour of every value but 0, ITK-SNAP's "Clear Label". DataError: it is no such file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no readable label description ({error}): save one with ITK-SNAP") from error
+        raise DataError(f"{path}: no readable label description ({error}): save it with ITK-SNAP, in UTF-8") from error
     found: dict[int, tuple[str, Colour]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -69,7 +69,7 @@ def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     faults = []
     for source in sources:
         if source.is_dir():
-            inside = [f for f in sorted(source.iterdir()) if f.is_file() and not f.name.startswith(".")]
+            inside = [f for f in sorted(source.iterdir()) if not f.is_dir() and not f.name.startswith(".")]
             found = [f for f in inside if formats.ending(f)]
             files += found
             others += [f for f in inside if f not in found]

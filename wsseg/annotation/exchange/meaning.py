@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ class Naming:
 
 
 def plain(name: str) -> str:
-    """Return a name without regard to case and spaces."""
-    return " ".join(name.split()).casefold()
+    """Return a name without regard to case, to spaces, and to how letters with accents are put together."""
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,15 @@ def meaning(
         name = names.get(value, "background" if value == 0 else None)
         own = value if not names and 0 <= value < len(naming.classes) else None
         code = naming.code(str(value)) if plain(str(value)) in map(plain, naming.renamed) else None
-        if value == unpainted:
-            code = NOTHING
-        elif code is None:
+        if code is None:
             code = own if name is None or own is not None else naming.code(name)
+        if value == unpainted:
+            if code is not None and code > 0:
+                faults.append(
+                    f"{drawing.path}: {value} is {naming.classes[code]!r}, and was said to be what nobody drew: "
+                    f'correct --unpainted, or say --map "{value}=ignore"'
+                )
+            code = NOTHING
         if code is None:
             what = f"the value {value}" + ("" if name is None else f", {name!r}")
             faults.append(naming.unknown(drawing.path, what, str(value) if name is None else name, voxels))
@@ -111,7 +117,7 @@ def _of_segments(drawing: Drawing, counts: Counts, naming: Naming) -> Meaning:
     faults = []
     for segment in drawing.segments:
         voxels, code = counts[segment.layer].get(segment.value, 0), naming.code(segment.name)
-        if segment.value in codes[segment.layer]:
+        if voxels and segment.value in codes[segment.layer]:
             faults.append(f"{drawing.path}: two segments share the value {segment.value}: export it again")
         elif code is not None:
             codes[segment.layer][segment.value] = code

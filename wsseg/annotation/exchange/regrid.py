@@ -33,10 +33,12 @@ class Placed:
     displaced: npt.NDArray[np.int64]
 
 
-def place(label: Label, source: Grid, target: Grid, classes: int, beyond: int = IGNORE) -> Placed:
+def place(
+    label: Label, source: Grid, target: Grid, classes: int, *, dense: bool = False, beyond: int = IGNORE
+) -> Placed:
     """Bring a label to another grid anywhere in space: turned, flipped, cropped, shifted, finer or coarser.
 
-    Sparse (some voxel is IGNORE): every annotated voxel goes into the image voxel that holds its centre. Where several
+    Sparse: every annotated voxel goes into the image voxel that holds its centre. Where several
     classes meet in one, foreground goes before background, and among foreground the class with fewer voxels (the rule
     of `labels.resample_label`). An image voxel that got none takes what was drawn in the voxel that its own centre
     lies in; so strokes of a coarser grid stay whole. Dense: every image voxel takes the class at its centre.
@@ -46,13 +48,14 @@ def place(label: Label, source: Grid, target: Grid, classes: int, beyond: int = 
         source: Where it was drawn.
         target: The image's grid.
         classes: C.
+        dense: Every voxel was judged. The voxels do not tell: a stroke that is cut out along its edges fills its file,
+            and a dense label has IGNORE where somebody was unsure.
         beyond: What the image voxels outside `source` get.
     """
     none = np.zeros(classes, np.int64)
     if label.shape == target.shape and target.displacement_voxels(source) <= CORNER_TOLERANCE_VOXELS:
         return Placed(label, True, none, none)
     ranks = _ranks(label, classes)
-    dense = not (label == IGNORE).any()
     best = np.zeros(target.shape, np.uint8)
     if not dense:
         for values, cells, inside in _drawn(label, source, target):

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wsseg.annotation.protocol import CaseProtocol, Dense, Drawing, Effort
+from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort
 from wsseg.annotation.regions import Region, Voxels, ball, grown, put_ball, regions, shortest_way
 from wsseg.contracts import IGNORE
 
@@ -26,6 +26,8 @@ class ExtremePoints(CaseProtocol):
     radius_mm: float = Field(default=2.0, ge=0)
     margin_mm: float = Field(default=5.0, ge=0)
     paths: bool = True
+    axis: Axis = "z"
+    """Across it a person goes from slice to slice."""
 
     def draw(self, case: Dense) -> Drawing:
         """Click on the ends of every part of every class."""
@@ -33,7 +35,8 @@ class ExtremePoints(CaseProtocol):
         found = [pair for value in range(1, case.classes) for pair in enumerate(regions(case.label, value))]
         for _, region in found:
             drawn[grown(region.box, self.margin_mm, case.spacing_mm, drawn.shape)] = IGNORE
-        offsets, marks, slices = ball(self.radius_mm, case.spacing_mm), [0] * case.classes, set()
+        offsets, axis = ball(self.radius_mm, case.spacing_mm), AXES[self.axis]
+        marks, slices = [0] * case.classes, set()
         for number, region in found:
             rng = np.random.default_rng([*self.words(case.name), region.value, number])
             for first, last in _ends(region, rng):
@@ -42,9 +45,9 @@ class ExtremePoints(CaseProtocol):
                     drawn[tuple((way + region.corner).T)] = region.value
                 for end in (first, last):
                     put_ball(drawn, case.label, region.value, end + region.corner, offsets)
-                    slices.add(int(end[2] + region.corner[2]))
+                    slices.add(int(end[axis] + region.corner[axis]))
                     marks[region.value] += 1
-        return Drawing(drawn, tuple(marks), Effort(case=1, slice=len(slices), point=sum(marks)))
+        return Drawing(drawn, tuple(marks), Effort(case=1, slice=len(slices), point=sum(marks)), axis)
 
 
 def _ends(region: Region, rng: np.random.Generator) -> list[tuple[Voxels, Voxels]]:

@@ -13,12 +13,14 @@ from wsseg.contracts import RecipeError
 
 def _found(plain: Any) -> Any:
     """Return the protocol that a part describes; its name is by default its kind."""
-    if not isinstance(plain, Mapping):
+    if isinstance(plain, CaseProtocol):
         return plain
+    if not isinstance(plain, Mapping):
+        raise ValueError("expected a mapping as {kind: points}")
     try:
-        protocol = protocol_from({"name": plain.get("kind", "strokes"), **plain}, "protocol")
+        protocol = protocol_from({"name": plain.get("kind", "strokes"), **plain}, "")
     except RecipeError as error:
-        raise ValueError("; ".join(error.faults)) from error
+        raise ValueError("; ".join(fault.removeprefix(": ") for fault in error.faults)) from error
     if not isinstance(protocol, CaseProtocol):
         raise ValueError(f"{protocol.kind!r} chooses cases itself, so it cannot be a part")
     return protocol
@@ -32,8 +34,13 @@ class Part(Frozen):
 
 
 def _whole(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    if not parts:
+        raise ValueError("expected one part or more")
     if sum(part.share for part in parts) > 1 + 1e-9:
         raise ValueError("the shares are more than 1 together")
+    named = {part.protocol.name: part.protocol for part in parts}
+    if any(named[part.protocol.name] != part.protocol for part in parts):
+        raise ValueError("two different protocols have one name, and a receipt could not tell them apart: name them")
     return parts
 
 
@@ -41,7 +48,7 @@ class Mixed(Protocol):
     """The cases in a random order, cut into shares to the nearest case; what is left over stays without annotation."""
 
     kind: Literal["mixed"] = "mixed"
-    parts: Annotated[tuple[Part, ...], Field(min_length=1), AfterValidator(_whole)]
+    parts: Annotated[tuple[Part, ...], AfterValidator(_whole)]
 
     def assigned(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
         """Return the protocol of each case; the order hangs on the seed and the cases' names alone."""

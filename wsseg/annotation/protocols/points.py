@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wsseg.annotation.protocol import CaseProtocol, Dense, Drawing, Effort
+from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort
 from wsseg.annotation.regions import Voxels, ball, inside_class, put_ball, regions
 from wsseg.contracts import IGNORE
 
@@ -27,11 +27,13 @@ class Points(CaseProtocol):
     radius_mm: float = Field(default=3.0, ge=0)
     per_component: int = Field(default=1, ge=1)
     background: int = Field(default=10, ge=0)
+    axis: Axis = "z"
+    """Across it a person goes from slice to slice."""
 
     def draw(self, case: Dense) -> Drawing:
         """Click in every part of every class, and in the background."""
         drawn, offsets = np.full(case.label.shape, IGNORE, np.uint8), ball(self.radius_mm, case.spacing_mm)
-        marks, slices = [0] * case.classes, set()
+        marks, slices, axis = [0] * case.classes, set(), AXES[self.axis]
         for value in range(case.classes):
             for number, voxels in enumerate(self._places(case, value)):
                 rng = np.random.default_rng([*self.words(case.name), value, number])
@@ -40,8 +42,8 @@ class Points(CaseProtocol):
                 centre = candidates[int(held.argmax())]
                 put_ball(drawn, case.label, value, centre, offsets)
                 marks[value] += 1
-                slices.add(int(centre[2]))
-        return Drawing(drawn, tuple(marks), Effort(case=1, slice=len(slices), point=sum(marks)))
+                slices.add(int(centre[axis]))
+        return Drawing(drawn, tuple(marks), Effort(case=1, slice=len(slices), point=sum(marks)), axis)
 
     def _places(self, case: Dense, value: int) -> list[Voxels]:
         """Return, for each click, the voxels it may fall on."""

@@ -28,10 +28,13 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class ContourPart(Frozen):
     """The stroke along the border: its length as a share of the contour, and how deep inside its outer edge lies."""
 
-    shares: Annotated[tuple[float, float], AfterValidator(_rising)] = (0.07, 0.15)
+    shares: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.07, 0.15)
     """The least and the most."""
     inset_voxels: Annotated[tuple[int, int], AfterValidator(_rising)] = (1, 4)
     """The least and the most, both included."""

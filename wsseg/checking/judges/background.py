@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsseg.checking.facts import LabelFacts, Survey
-from wsseg.checking.finding import Finding, error, hint, some, warning
+from wsseg.checking.finding import Finding, error, hint, many, some, warning
 
 SCANT = 0.05
 """Background voxels for each foreground voxel: experts and simulations draw 1 to 3 of them."""
@@ -14,6 +14,10 @@ FULL = 0.95
 PEN = 3.5
 """Structures drawn densely are thicker, in voxels, at the resolutions they are drawn at: no
 case of five datasets and a phantom had less than 3.9, and strokes have the width of a pen, 1 to 3."""
+ALONE = 1.5
+"""Slices in a row: in every second or third slice is drawn what has one; an organ, and most lesions, have more."""
+LEAST_ROWS = 4
+"""Fewer rows of slices with gaps between them may be as many lesions."""
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -36,13 +40,13 @@ def judge(survey: Survey) -> Iterator[Finding]:
 
 
 def _painted(survey: Survey) -> Iterator[Finding]:
-    """Find volumes that are annotated almost everywhere, and whose foreground is no thicker than strokes."""
+    """Find volumes that are annotated almost everywhere, and whose foreground is as thin, or has gaps, as strokes."""
     found = [case.name for case, facts in survey.drawn if looks_unpainted(facts)]
     if not found:
         return
     said = (
-        f"in {len(found)} of {len(survey.drawn)} cases the foreground is as thin as strokes and everything else is 0, "
-        f"background: {some(found)}"
+        f"in {len(found)} of {many(len(survey.drawn), 'case')} the foreground is as thin as strokes, or only in every "
+        f"second or third slice, and everything else is 0, background: {some(found)}"
     )
     declared = "" if survey.ignore_value is None else f", and ignore_value {survey.ignore_value} hardly occurs"
     remedy = (
@@ -54,6 +58,10 @@ def _painted(survey: Survey) -> Iterator[Finding]:
 
 
 def looks_unpainted(facts: LabelFacts) -> bool:
-    """Tell whether 0 seems to mean 'not painted' rather than background."""
+    """Tell whether 0 seems to mean 'not painted' rather than background: hardly a voxel is marked as not annotated."""
     thin = facts.thickness_voxels is not None and facts.thickness_voxels < PEN
-    return thin and facts.annotated > FULL * facts.voxels and facts.counts[0] > FULL * facts.annotated
+    spans = [span for span in facts.spans[1:] if span is not None and span.rows >= LEAST_ROWS]
+    gaps = sum(span.slices for span in spans) < ALONE * sum(span.rows for span in spans)
+    left = facts.voxels - facts.annotated
+    everywhere = left < min(facts.foreground, (1 - FULL) * facts.voxels)
+    return (thin or gaps) and everywhere and facts.counts[0] > FULL * facts.annotated

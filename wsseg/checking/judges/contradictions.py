@@ -12,6 +12,10 @@ MUCH = 0.02
 """Share of a case's voxels: the strokes of experts contradict their dense labels in 0.01 %."""
 LEAST_VOXELS = 10
 """Fewer are a slip of the pen."""
+MUCH_OF_A_CLASS = 0.1
+"""Share of the voxels that either calls a class: a small class can be all wrong in few of a case's voxels."""
+MUCH_OF_A_DENSE_CLASS = 0.5
+"""The same where both are dense: the outlines of two people differ all along their rims."""
 LOOK = "look at both over the image: one of them is flipped, misnumbered, or drawn over a border"
 
 
@@ -23,21 +27,24 @@ def judge(survey: Survey) -> Iterator[Finding]:
             if conflict.both:
                 found[conflict.folder].append((case, conflict))
     for pairs in found.values():
-        grave = [(c, x) for c, x in pairs if _grave(x)]
+        grave = [(c, x) for c, x in pairs if _grave(c, x)]
         if 2 * len(grave) > len(pairs) > 2:
             names = some([case.name for case, _ in grave])
             said = _said(survey, [x for _, x in grave])
             yield warning(survey.folder, f"in {len(grave)} of {len(pairs)} cases {said}: {names}", LOOK)
         else:
             yield from (warning(c.annotation.path, _said(survey, [x]), LOOK) for c, x in grave if c.annotation)
-        rest = [x for _, x in pairs if not _grave(x)]
+        rest = [x for c, x in pairs if not _grave(c, x)]
         if slips := sum(conflict.differ > 0 for conflict in rest):
             said = f"in {many(slips, 'case')} {_said(survey, rest)}"
             yield hint(survey.folder, said, "no harm if these are slips of the pen")
 
 
-def _grave(conflict: Conflict) -> bool:
-    return conflict.differ > max(LEAST_VOXELS, MUCH * conflict.both)
+def _grave(case: CaseFacts, conflict: Conflict) -> bool:
+    either, apart = conflict.worst_class
+    dense = case.annotation is not None and conflict.both == case.annotation.voxels
+    much = (MUCH_OF_A_DENSE_CLASS if dense else MUCH_OF_A_CLASS) * either
+    return conflict.differ > max(LEAST_VOXELS, MUCH * conflict.both) or apart > max(LEAST_VOXELS, much)
 
 
 def _said(survey: Survey, conflicts: Sequence[Conflict]) -> str:

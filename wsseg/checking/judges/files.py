@@ -20,10 +20,10 @@ def judge(survey: Survey) -> Iterator[Finding]:
         yield from (warning("", doubt) for doubt in case.doubts)
     yield from _lacking(survey)
     there, declared = len(survey.cases), survey.declared_cases
-    if declared is not None and declared != there:
+    if declared is not None and declared != survey.found_cases:
         yield warning(
             survey.root / "dataset.json",
-            f"numTraining says {declared} cases, imagesTr holds {there}",
+            f"numTraining says {declared} cases, imagesTr holds {survey.found_cases}",
             "bring the missing ones, or mend the number",
         )
     idle = [case.name for case in survey.cases if not case.has_annotation]

@@ -1,4 +1,4 @@
-"""A class that some fold has nothing to learn from, or nothing to be scored on."""
+"""A class that some fold has nothing to learn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
     if any(case.has_annotation and not case.known for case in survey.cases) or not survey.drawn:
         return
     whole = _missing(survey.cases, survey)
-    for name in whole:
+    for name in (name for name in whole if name != survey.classes[0]):  # background has a judge of its own
         yield error(
             survey.folder,
             f"class {name!r} has no stroke in any case",
@@ -33,6 +33,6 @@ def judge(survey: Survey) -> Iterator[Finding]:
 
 
 def _missing(cases: Sequence[CaseFacts], survey: Survey) -> list[str]:
-    """Return the foreground classes that none of the cases has a stroke of; background has a judge of its own."""
+    """Return the classes that none of the cases has a stroke of."""
     drawn = [case.annotation.counts for case in cases if case.annotation is not None]
-    return [name for c, name in enumerate(survey.classes) if c > 0 and not any(counts[c] for counts in drawn)]
+    return [name for c, name in enumerate(survey.classes) if not any(counts[c] for counts in drawn)]

@@ -12,6 +12,8 @@ from wsseg.checking.finding import Finding, error, hint, many, some, warning
 LARGEST_FAMILY = 10
 """Names that begin alike in larger groups say of which hospital or series they are, not of which patient."""
 
+_NUMBERED = r"(?:[^\W_]*[_\-. ])*?[^\W_]*\d[^\W_]*"
+
 
 def judge(survey: Survey) -> Iterator[Finding]:
     """Look for patients in two folds, in imagesTs as well, and for names that look like several volumes of one."""
@@ -69,13 +71,14 @@ def _families(survey: Survey, cases: dict[str, str]) -> Iterator[Finding]:
 def families(names: Sequence[str]) -> tuple[str, dict[str, list[str]]] | None:
     """Return a pattern that finds the part of each name which looks like a patient's, and the names of each.
 
-    The part is a name up to a mark (`_`, `-`, `.`, blank) or up to a last letter after a number, and holds a number.
-    It is a patient's where some names share it, at most ten do, and there are two of them at least.
+    The part is a name up to a mark (`_`, `-`, `.`, blank) and holds a number, or two where one is a hospital's; or it
+    is a name up to a last letter after a number. It is a patient's where some names share it, at most ten do, and there
+    are two of them at least.
 
     Returns:
         None where no such part is shared.
     """
-    for pattern in (r"^(?:[^\W_]*[_\-. ])*?[^\W_]*\d[^\W_]*(?=[_\-. ])", r"^.*\d(?=[A-Za-z]$)"):
+    for pattern in (rf"^{_NUMBERED}(?=[_\-. ])", rf"^{_NUMBERED}[_\-. ]{_NUMBERED}(?=[_\-. ])", r"^.*\d(?=[A-Za-z]$)"):
         groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
             match = re.search(pattern, name)

@@ -15,7 +15,7 @@ SHARP = 0.25
 """How much of that has to be lost two steps further on. CT and MR of sarcomas lose 0.2 to 0.5 where they lie well on
 each other; below, as with CT and PET (0.05 to 0.2), the best shift is wrong as often as right."""
 LEAST_MM = 5.0
-"""One step of the search is not told from none."""
+"""Less is not worth a line; and one step of the search along one axis, however long, is not told from none."""
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -37,5 +37,5 @@ def looks_shifted(found: Alignment) -> bool:
     """Tell whether the best shift is far, clear, inside the range that was searched, and the same in both halves."""
     steps = np.array(found.step_mm)
     agree = all((np.abs(np.subtract(half, found.shift_mm)) < 1.5 * steps).all() for half in found.halves_mm)
-    far = float(np.linalg.norm(found.shift_mm)) > LEAST_MM
-    return far and agree and found.inside and found.gain > GAIN and found.sharpness > SHARP
+    far = np.linalg.norm(found.shift_mm) > LEAST_MM and np.linalg.norm(np.divide(found.shift_mm, steps)) > 1.1
+    return bool(far) and agree and found.inside and found.gain > GAIN and found.sharpness > SHARP
