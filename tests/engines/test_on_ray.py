@@ -24,12 +24,13 @@ STORE = {"object_store_memory": 80_000_000}
 def cluster() -> Iterator:
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    for _ in range(2):
-        made.add_node(num_cpus=1, **STORE)
-    yield made
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
+        for _ in range(2):
+            made.add_node(num_cpus=1, **STORE)
+        yield made
+        made.shutdown()
 
 
 @pytest.fixture
@@ -63,16 +64,16 @@ def test_bad_input_is_not_tried_again(address, make_task, tries, program, listen
 
 
 def test_gpus_that_the_cluster_does_not_have(address, make_task, program, listener) -> None:
-    with pytest.raises(RecipeError, match="--gpus 0.5: the Ray cluster has 0; --gpus 0 trains on its processors"):
+    with pytest.raises(RecipeError, match=r"--gpus 0\.5: the Ray cluster has 0; --gpus 0 trains on its processors"):
         list(conduct([make_task("a")], "ray", 1, 0.5, 0, listener, program))
 
 
 def test_stopping_stops_what_runs(address, make_task, tries, program, listener, wait_for_the_end_of) -> None:
-    tasks = [make_task("a", "long"), make_task("b")]
-    results = conduct(tasks, "ray", 2, 0, 0, listener, program)
+    long = make_task("a", "long")
+    results = conduct([long, make_task("b", f"after {long.folder / 'tries'}")], "ray", 2, 0, 0, listener, program)
     assert next(results).task.name == "b"
     results.close()
-    assert all(wait_for_the_end_of(begun["ids"][0]) for begun in tries(tasks[0]))
+    assert wait_for_the_end_of(tries(long)[0]["ids"][0]) and not long.done.exists()
 
 
 def test_the_other_node_finishes_what_a_killed_node_has_begun(
