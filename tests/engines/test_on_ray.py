@@ -1,6 +1,5 @@
 """A real Ray cluster on this machine, a head without cores and two nodes of one core, and what dies in it."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -77,10 +76,11 @@ def test_stopping_stops_what_runs(address, make_task, tries, program, listener, 
 
 
 def test_the_other_node_finishes_what_a_killed_node_has_begun(
-    address, make_task, tries, program, listener, when_begun, wait_for_the_end_of
+    cluster, address, make_task, tries, program, listener, when_begun, wait_for_the_end_of
 ) -> None:
     tasks = [make_task("a", "long"), make_task("b"), make_task("c")]
-    when_begun(tasks[0], lambda begun: os.kill(raylet(begun), signal.SIGKILL))
+    nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
+    when_begun(tasks[0], lambda begun: cluster.remove_node(nodes[raylet(begun)], allow_graceful=False))
     found = list(conduct(tasks, "ray", 2, 0, 1, listener, program))
     assert sorted(outcome.task.name for outcome in found) == ["a", "b", "c"]
     assert not any(outcome.fault for outcome in found)
