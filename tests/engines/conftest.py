@@ -15,7 +15,7 @@ import pytest
 
 from wsseg.engines.tasks import Task
 
-WAIT_S = 200
+WAIT_S = 800
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -38,6 +38,8 @@ if kind == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 if kind == "long" and tries == 1:
     time.sleep(600)
+while kind.startswith("after ") and not Path(kind.removeprefix("after ")).exists():
+    time.sleep(0.05)
 if kind != "forgets":
     (folder / "done").write_text("")
 """

@@ -107,12 +107,11 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
 
 
 def test_who_takes_no_more_results_stops_the_rest(make_task, tries, program, listener, wait_for_the_end_of) -> None:
-    tasks = [make_task("a"), make_task("b", "long")]
-    results = conduct(tasks, "local", 2, 1, 0, listener, program)
-    assert next(results).task.name == "a"
+    long = make_task("a", "long")
+    results = conduct([long, make_task("b", f"after {long.folder / 'tries'}")], "local", 2, 1, 0, listener, program)
+    assert next(results).task.name == "b"
     results.close()
-    assert all(wait_for_the_end_of(begun["ids"][0]) for begun in tries(tasks[1]))
-    assert not tasks[1].done.exists()
+    assert wait_for_the_end_of(tries(long)[0]["ids"][0]) and not long.done.exists()
 
 
 def test_two_calls_at_once_do_a_task_once(make_task, tries, program, listener) -> None:

@@ -1,6 +1,5 @@
 """A real Ray cluster on this machine, a head without cores and two nodes of one core, and what dies in it."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,12 +23,13 @@ STORE = {"object_store_memory": 80_000_000}
 def cluster() -> Iterator:
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
-    for _ in range(2):
-        made.add_node(num_cpus=1, **STORE)
-    yield made
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **STORE})
+        for _ in range(2):
+            made.add_node(num_cpus=1, **STORE)
+        yield made
+        made.shutdown()
 
 
 @pytest.fixture
@@ -68,18 +68,19 @@ def test_gpus_that_the_cluster_does_not_have(address, make_task, program, listen
 
 
 def test_stopping_stops_what_runs(address, make_task, tries, program, listener, wait_for_the_end_of) -> None:
-    tasks = [make_task("a", "long"), make_task("b")]
-    results = conduct(tasks, "ray", 2, 0, 0, listener, program)
+    long = make_task("a", "long")
+    results = conduct([long, make_task("b", f"after {long.folder / 'tries'}")], "ray", 2, 0, 0, listener, program)
     assert next(results).task.name == "b"
     results.close()
-    assert all(wait_for_the_end_of(begun["ids"][0]) for begun in tries(tasks[0]))
+    assert wait_for_the_end_of(tries(long)[0]["ids"][0]) and not long.done.exists()
 
 
 def test_the_other_node_finishes_what_a_killed_node_has_begun(
-    address, make_task, tries, program, listener, when_begun, wait_for_the_end_of
+    cluster, address, make_task, tries, program, listener, when_begun, wait_for_the_end_of
 ) -> None:
     tasks = [make_task("a", "long"), make_task("b"), make_task("c")]
-    when_begun(tasks[0], lambda begun: os.kill(raylet(begun), signal.SIGKILL))
+    nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
+    when_begun(tasks[0], lambda begun: cluster.remove_node(nodes[raylet(begun)], allow_graceful=False))
     found = list(conduct(tasks, "ray", 2, 0, 1, listener, program))
     assert sorted(outcome.task.name for outcome in found) == ["a", "b", "c"]
     assert not any(outcome.fault for outcome in found)

@@ -36,11 +36,11 @@ def test_a_preempted_job_is_queued_again_by_itself(make_task, tries, program, li
 
 
 def test_stopping_stops_the_jobs(make_task, tries, program, listener, wait_for_the_end_of) -> None:
-    tasks = [make_task("a", "long"), make_task("b")]
-    results = conduct(tasks, "slurm", 2, 0, 0, listener, program)
+    long = make_task("a", "long")
+    results = conduct([long, make_task("b", f"after {long.folder / 'tries'}")], "slurm", 2, 0, 0, listener, program)
     assert next(results).task.name == "b"
     results.close()
-    assert all(wait_for_the_end_of(begun["ids"][0]) for begun in tries(tasks[0]))
+    assert wait_for_the_end_of(tries(long)[0]["ids"][0]) and not long.done.exists()
 
 
 def test_settings_are_slurms_own(make_task, tries, program, listener) -> None:

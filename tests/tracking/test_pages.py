@@ -16,7 +16,7 @@ def test_pages_of_a_server() -> None:
     )
     assert curves_page(root, RUNS[0]) == (
         "https://host/mlflow/#/experiments/1/runs?searchFilter=tags.mlflow.parentRunId%20%3D%20%27abc%27"
-        f"&orderByKey=attributes.run_name&orderByAsc=true&compareRunsMode=CHART&{MODE}"
+        f"&orderByKey=metrics.%60final%2Fdice%2Fmean%60&orderByAsc=false&compareRunsMode=CHART&{MODE}"
     )
     assert how_to_look(root, RUNS[0], ()) == run_page(root, RUNS[0])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.tracking.record import Record, git_commit, number, read_lines, versions
+from wsseg.tracking.record import Record, adoptions, claimed, git_commit, identity, number, read_lines, versions
 
 
 def strict(path: Path) -> list[dict]:
@@ -74,6 +74,42 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         record.file(tmp_path / "picture.png")
     record.close()
+
+
+def test_a_child_is_known_by_what_it_is_and_by_where_it_lies(tmp_path: Path) -> None:
+    parent, child = tmp_path / "comparisons" / "a", tmp_path / "runs" / "b"
+    for folder in (parent, child):
+        folder.mkdir(parents=True)
+    record = Record(parent)
+    record.write(event="opened")
+    with pytest.raises(FileNotFoundError):
+        record.adopt(child)
+    opened = Record(child)
+    with pytest.raises(FileNotFoundError):
+        record.adopt(child)
+    opened.write(event="opened", run_name="b")
+    record.adopt(child)
+    record.adopt(child)
+    opened.metrics({"a": 1}, 1)
+    record.close()
+    opened.close()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("comparisons", "runs"):
+        (tmp_path / name).rename(moved / name)
+    found = adoptions(moved / "comparisons" / "a" / "record.jsonl")
+    assert found == {identity(moved / "runs" / "b" / "record.jsonl"): moved / "runs" / "b"}
+
+
+def test_a_record_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    with claimed(record.path) as free:
+        assert not free
+    record.close()
+    with claimed(record.path) as free, claimed(record.path) as again:
+        assert (free, again) == (True, False)
+    with claimed(record.path) as free:
+        assert free
 
 
 def test_versions_are_told_without_an_import() -> None:

@@ -113,7 +113,7 @@ def _join(address: str) -> None:
             address=address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True,
             **({} if address else alone),
         )  # fmt: skip
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises this very class where its processes do not come up
         where = f"RAY_ADDRESS={address}" if address else "a Ray cluster on this machine"
         raise RecipeError(f"{where}: could not be joined ({str(error).splitlines()[0]})") from error
     if threading.current_thread() is threading.main_thread():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def opened(
     elif gpus != int(gpus):
         raise RecipeError(f"--gpus {gpus:g}: a job of SLURM has whole GPUs; choose 1, or 0")
     cores = CORES if there else max(1, len(own_cores()) // jobs)
-    wanted = {"timeout_min": LIMIT_MIN, "cpus_per_task": cores, "gpus_per_node": int(gpus), **said}
+    wanted = {"timeout_min": LIMIT_MIN, "cpus_per_task": cores, "gpus_per_node": ceil(gpus) or None, **said}
     try:
         executor.update_parameters(**wanted)
     except (NameError, ValueError, AssertionError) as error:
@@ -75,9 +76,15 @@ class Slurm:
         self.running: dict[Task, Any] = {}
 
     def start(self, task: Task) -> None:
-        """Submit one try."""
+        """Submit one try. Raises RecipeError where SLURM does not take such a job."""
+        from submitit.core.utils import FailedJobError
+
         self.executor.update_parameters(name=f"wsseg {task.name}")
-        self.running[task] = self.executor.submit(Attempt(task, self.program, self.environment, Path.cwd()))
+        attempt = Attempt(task, self.program, self.environment, Path.cwd())
+        try:
+            self.running[task] = self.executor.submit(attempt)
+        except FailedJobError as error:
+            raise RecipeError(f"{task.name}: SLURM refuses the job ({str(error).strip().splitlines()[-1]})") from error
 
     def ended(self) -> Sequence[Try]:
         """Ask for jobs that have ended."""

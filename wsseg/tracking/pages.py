@@ -30,11 +30,12 @@ def comparison_page(uri: str, runs: Sequence[Kept]) -> str:
 def curves_page(uri: str, parent: Kept) -> str:
     """Return the address of the curves of all children of a run in one picture.
 
-    Sorted by name: MLflow folds children away under their parent as long as runs are sorted by their time.
+    Sorted by score: MLflow folds children away under their parent as long as runs are sorted by their time.
     """
     found = quote(f"tags.mlflow.parentRunId = '{parent.run_id}'")
-    order = "orderByKey=attributes.run_name&orderByAsc=true&compareRunsMode=CHART"
-    return f"{_root(uri)}/#/experiments/{parent.experiment_id}/runs?searchFilter={found}&{order}&{MODE}"
+    order = f"orderByKey={quote('metrics.`final/dice/mean`', safe='')}&orderByAsc=false"
+    table = f"#/experiments/{parent.experiment_id}/runs?searchFilter={found}&{order}&compareRunsMode=CHART&{MODE}"
+    return f"{_root(uri)}/{table}"
 
 
 def how_to_look(uri: str, run: Kept, children: Sequence[Kept]) -> str:

@@ -122,7 +122,9 @@ def adoptions(record: Path) -> dict[str, Path]:
 
 def adopted(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
     """Return the child that a line of a record tells of, by identity, and where it lay; {} for any other line."""
-    return {line["child"]: record.parent / line["run_dir"]} if line.get("event") == "adopted" else {}
+    if line.get("event") != "adopted":
+        return {}
+    return {line["child"]: (record.parent.resolve() / line["run_dir"]).resolve()}
 
 
 @contextmanager
