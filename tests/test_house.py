@@ -21,7 +21,7 @@ ROOMS = {
     "evaluation",
     "tracking",
 }
-HALL = {"commands", "annotate", "assembly", "experiment", "inspection", "planning"}
+HALL = {"commands", "annotate", "auditing", "assembly", "experiment", "inspection", "planning"}
 # What each file at the top may import of the package, beyond the ground.
 TOP = {
     "faults": set(),
@@ -38,7 +38,7 @@ TOP = {
     "schema": {"contracts", "plugins"},
     "recipe": {"contracts", "plugins", "schema"},
     "runs": {"contracts", "files", "schema"},
-    "cli": {"contracts", "commands", "annotate"},
+    "cli": {"contracts", "commands", "annotate", "auditing"},
     "__main__": {"cli"},
     "__init__": set(),
 }
