@@ -98,7 +98,9 @@ def ask(
 
 def _looked_over(cases: Sequence[Audited], classes: int, report: Reporter) -> tuple[Volumes, list[nifti.Grid]]:
     """Return (cases, C) how much of each class is predicted, and the cases' grids, once all files were found sound."""
-    volumes, grids, faults = np.zeros((len(cases), classes)), [], []
+    volumes = np.zeros((len(cases), classes))
+    grids: list[nifti.Grid] = []
+    faults: list[str] = []
     with report.progress("reading predictions", len(cases)) as bar:
         for n, case in enumerate(cases):
             try:

@@ -87,15 +87,13 @@ def estimate(hits: Numbers, strata: Strata) -> tuple[Numbers, Numbers, Numbers]:
     sampling, Biometrika 2000.
     """
     dice = dice_of(hits / strata.points, strata)
-    ends = []
-    for end in (0.0, 1.0):
-        inside, outside = dice.copy(), np.full_like(dice, end)
-        for _ in range(16):
-            middle = (inside + outside) / 2
-            good = deviance(middle, hits, strata) <= _QUANTILE
-            inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
-        ends.append(outside)
-    return dice, ends[0], ends[1]
+    inside = np.stack((dice, dice))
+    outside = np.stack((np.zeros_like(dice), np.ones_like(dice)))
+    for _ in range(16):
+        middle = (inside + outside) / 2
+        good = deviance(middle, hits, strata) <= _QUANTILE
+        inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
+    return dice, outside[0], outside[1]
 
 
 def deviance(dice: Numbers, hits: Numbers, strata: Strata) -> Numbers:
@@ -131,8 +129,9 @@ def _shares(pull: Numbers, n: Numbers, y: Numbers) -> Numbers:
     middle = n + pull
     root = np.sqrt(np.maximum(middle**2 - 4 * pull * y, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(middle > 0, 2 * y / (middle + root), (middle - root) / (2 * pull))
-    return np.clip(np.nan_to_num(shares), 0, 1)
+        shares: Numbers = np.where(middle > 0, 2 * y / (middle + root), (middle - root) / (2 * pull))
+    result: Numbers = np.clip(np.nan_to_num(shares), 0, 1)
+    return result
 
 
 def _relative(found: Numbers, expected: Numbers) -> Numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from wsseg.contracts import Spacing
 
-Labels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.integer[Any]]
 Codes = npt.NDArray[np.int32]
 Volumes = npt.NDArray[np.float64]
 
@@ -54,16 +54,15 @@ def cell_codes(label: Labels, spacing_mm: Spacing, sizes_mm3: Volumes) -> Codes:
     distance, nearest = _nearest_other(label, spacing_mm)
     voxel_mm3 = float(np.prod(spacing_mm))
     codes = np.empty(label.shape, np.int32)
-    for own in np.unique(label):
-        here = label == own
-        codes[here] = code_of(_last(int(own)), len(sizes_mm3))
-        for other in np.unique(nearest[here & np.isfinite(distance)]):
-            there = here & (nearest == other)
+    for own in _values(label):
+        last = code_of(_last(own), len(sizes_mm3))
+        codes[label == own] = last
+        for other in _values(nearest[label == own]) if np.isfinite(distance).any() else []:
+            there = (label == own) & (nearest == other)
             size = min(float(sizes_mm3[c]) for c in (own, other) if c > 0)
             band = _bands(distance[there], [int(share * size / voxel_mm3) for share in SHELLS])
-            known = band < _last(int(own)).band
-            cells = code_of(Cell(int(own), int(other), 0), len(sizes_mm3)) + band
-            codes[there] = np.where(known, cells, codes[there])
+            first = code_of(Cell(own, other, 0), len(sizes_mm3))
+            codes[there] = np.where(band < _last(own).band, first + band, last)
     return codes
 
 
@@ -107,12 +106,17 @@ def _nearest_other(label: Labels, spacing_mm: Spacing) -> tuple[npt.NDArray[np.f
     """Return how far in mm each voxel is from the nearest voxel of another class, infinite if none, and that class."""
     distance = np.full(label.shape, np.inf, np.float32)
     nearest = np.zeros(label.shape, np.uint8)
-    for other in np.unique(label):
+    for other in _values(label):
         if (apart := label != other).any():
             found = distance_transform_edt(apart, sampling=spacing_mm).astype(np.float32)
             closer = apart & (found < distance)
             distance[closer], nearest[closer] = found[closer], other
     return distance, nearest
+
+
+def _values(label: Labels) -> list[int]:
+    """Return the classes that occur."""
+    return [int(c) for c in np.flatnonzero(np.bincount(label.ravel()))]
 
 
 def _bands(distance: npt.NDArray[np.float32], counts: Sequence[int]) -> npt.NDArray[np.int32]:
