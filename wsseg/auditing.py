@@ -23,8 +23,9 @@ def draw(target: Path, images: Path | None, out: Path | None, points: int, seed:
     report.table("what is asked of", ["predicted as", "ml", "points"], design.summary(made, classes))
     report.say(f"{len(listed)} points in {len({p.case for p in listed})} of {len(cases)} cases: {folder}")
     report.say(
-        f"open an image and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), write what the tissue at each point is "
-        f"into the column answer of {folder / audit.LIST} ({', '.join(classes)}), without looking at the prediction"
+        f"open an image ({cases[0].images[0].parent}) and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), and write "
+        f"what the tissue at each point is into the column answer of {folder / audit.LIST} ({', '.join(classes)}), "
+        "without looking at the prediction"
     )
     where = "" if out is None else f" --out {out}"
     report.say(f"then: wsseg audit {target}{where} --answers {folder / audit.LIST}")
@@ -43,7 +44,7 @@ def judge(target: Path, answers: Path, out: Path | None, report: Reporter) -> No
     report.table(f"audit of {target}", ["class", "dice", "95 % interval", "points found"], rows)
     report.say(
         "dice is of all cases together, 2 x common volume / (predicted + true volume), not their mean; the interval is "
-        "for these cases. It allows for a missed region that no point fell into of up to a third of the class"
+        "for these cases. It allows for a missed region of about two fifths of a class where no point fell"
     )
     report.say(f"table: {folder / audit.RESULT}")
 

@@ -195,9 +195,10 @@ def say_ranks(models: Sequence[Model], results: Floats, report: Reporter) -> Non
     rows = []
     for a, b in combinations(range(len(models)), 2):
         true = [float(np.nanmean(models[m].dice)) for m in (a, b)]
-        drawn = [float(np.nanmean(models[m].on_strokes)) for m in (a, b)]
+        drawn = [float(np.mean(models[m].on_strokes)) for m in (a, b)]
         right = np.mean((audit_dice[a] - audit_dice[b]) * (true[0] - true[1]) > 0)
         verdict = "right" if (drawn[0] - drawn[1]) * (true[0] - true[1]) > 0 else "WRONG"
+        verdict = verdict if np.isfinite(drawn).all() else "no strokes"
         pair = [f"{x:.3f} : {y:.3f}" for x, y in (true, drawn, (audit_dice[a].mean(), audit_dice[b].mean()))]
         rows.append(
             [f"{models[a].name} : {models[b].name}", pair[0], pair[1], verdict, pair[2], f"{100 * right:.0f} %"]

@@ -1,12 +1,14 @@
 """The interval is what brute force finds, and covers the truth as often as it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import xlogy
 
 from wsseg.annotation.audit.audit import judged
-from wsseg.annotation.audit.estimate import Strata, deviance, dice_of, estimate, strata_for
+from wsseg.annotation.audit.estimate import Strata, deviance, dice_of, estimate, limit, strata_for
 
 THREE = Strata(
     volume=np.array([0.4, 0.6, 3.0]),
@@ -41,7 +43,12 @@ def test_the_interval_ends_where_the_deviance_is_that_of_95_percent() -> None:
     volume = hits / THREE.points * THREE.volume
     assert dice == pytest.approx(2 * volume[:2].sum() / (1 + volume.sum()))
     for end in (low, high):
-        assert deviance(end, hits, THREE) == pytest.approx(3.84, abs=0.02)
+        assert deviance(end, hits, THREE) == pytest.approx(limit(THREE), abs=0.02)
+
+
+def test_the_limit_is_that_of_chi_square_once_there_are_many_points() -> None:
+    assert limit(THREE) == pytest.approx(4.69, abs=0.01)
+    assert limit(replace(THREE, points=np.full(3, 1e6))) == pytest.approx(3.84, abs=0.01)
 
 
 def test_strata_without_a_surprise_leave_an_interval_all_the_same() -> None:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from wsseg.annotation.audit.strata import BEYOND, Cell, Volumes
 
 Numbers = npt.NDArray[np.float64]
-UNSEEN = (0.0, 1.0, 3.0, 6.0)
+UNSEEN = (0.0, 1.0, 2.0, 6.0)
 """What counts as known of a stratum where a class was not predicted and not found, by band: see `unseen_points`."""
-_QUANTILE = 3.841
-"""The 95th percentile of chi-square with one degree of freedom."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ def unseen_points(c: int, cells: Sequence[Cell], volume: Numbers) -> Numbers:
 
     The only assumption of the interval. Far background is a hundred times larger than an organ: fifty points that find
     nothing there leave room for twice the organ, and no interval would ever be of use. So k V_h / P_c points count as
-    seen (V_h the stratum's volume, P_c the predicted one), with k from UNSEEN: by themselves they leave room for a
-    missed region of 1.9 / k of the predicted volume, a third for the far background, and nearly all of it near the
-    border. One point that does find the class there refutes the assumption, and it is dropped for that stratum.
+    seen (V_h the stratum's volume, P_c the predicted one), with k from UNSEEN: they alone leave room for a missed
+    region of about 2.4 / k of the predicted volume, two fifths of it in the far background. Where one point does find
+    the class the assumption is refuted, and it is dropped for that stratum.
     """
     k = np.zeros(len(cells))
     for h, cell in enumerate(cells):
@@ -75,9 +74,9 @@ def estimate(hits: Numbers, strata: Strata) -> tuple[Numbers, Numbers, Numbers]:
     """Return Dice and the ends of its 95 % interval.
 
     The estimate takes the share of hits in each stratum (Horvitz-Thompson: every voxel's chance is known). The interval
-    holds every value whose deviance is at most 3.84: a profile likelihood. It needs no normal distribution, so it stays
-    inside [0, 1], is as skew as it has to be, and has a length where every stratum was found right or empty. Resampling
-    the points could never find there what they have not found.
+    holds every value whose deviance is at most `limit`: a profile likelihood. It needs no normal distribution, so it
+    stays inside [0, 1], is as skew as it has to be, and has a length where every stratum was found right or empty.
+    Resampling the points could never find there what they have not found.
 
     Args:
         hits: (..., H) how many points of each stratum are of the class.
@@ -91,9 +90,19 @@ def estimate(hits: Numbers, strata: Strata) -> tuple[Numbers, Numbers, Numbers]:
     outside = np.stack((np.zeros_like(dice), np.ones_like(dice)))
     for _ in range(16):
         middle = (inside + outside) / 2
-        good = deviance(middle, hits, strata) <= _QUANTILE
+        good = deviance(middle, hits, strata) <= limit(strata)
         inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
     return dice, outside[0], outside[1]
+
+
+def limit(strata: Strata) -> float:
+    """Return the deviance at the ends of the interval: Student's t, squared, in place of chi-square's 3.84.
+
+    Variances are taken from few points each. The degrees of freedom of a stratified sum lie between those of its
+    smallest stratum and of all together (Cochran, section 5.4); here they are those of a stratum of mean size.
+    """
+    free = max(float(strata.points.mean()) - 1, 1.0)
+    return float(stdtrit(free, 0.975)) ** 2
 
 
 def deviance(dice: Numbers, hits: Numbers, strata: Strata) -> Numbers:
