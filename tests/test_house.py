@@ -25,6 +25,7 @@ ROOMS = {
 HALL = {
     "commands",
     "annotate",
+    "auditing",
     "assembly",
     "experiment",
     "inspection",
@@ -51,7 +52,7 @@ TOP = {
     "recipe": {"contracts", "plugins", "schema"},
     "runs": {"contracts", "files", "schema"},
     "terminal": set(),
-    "cli": {"contracts", "terminal", "commands", "annotate", "ablating", "arms", "comparing"},
+    "cli": {"contracts", "terminal", "commands", "annotate", "ablating", "auditing", "arms", "comparing"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -115,6 +115,25 @@ def sync(
         commands.sync(runs, to, Terminal())
 
 
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")],
+    images: Annotated[Path | None, typer.Option(help="The folder of images; default: that of the run's data.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the audit is kept; default RUN/audit.")] = None,
+    points: Annotated[int, typer.Option(min=1, help="How many voxels are asked.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    answers: Annotated[Path | None, typer.Option(help="points.csv, filled in: say what Dice is.")] = None,
+) -> None:
+    """Estimate Dice without dense masks: draw points for a person to answer, then read the answers."""
+    with _mending():
+        from wsseg import auditing
+
+        if answers is None:
+            auditing.draw(run, images, out, points, seed, Terminal())
+        else:
+            auditing.judge(run, answers, out, Terminal())
+
+
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; default: one a core, where there is enough to do.")

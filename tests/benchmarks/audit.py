@@ -1,0 +1,212 @@
+"""Does `wsseg audit` say what the dense masks say, and does it rank models that the strokes rank wrongly?
+
+    python tests/benchmarks/audit.py DATASET --predictions RUN/predictions [--predictions ...] [--leak-mm 4]
+
+DATASET holds labelsTr (dense, which answer in a person's place) and, for the second table, an annotation folder. Each
+set of predictions is audited with many seeds, and so is the same set after it has leaked into the background: a made
+model that is worse, though on the strokes, which lie well inside the organs, it looks the same or better. Said:
+
+- whether the 95 % interval of each class covers its true Dice, how often and how wide it is;
+- Dice on the annotated voxels, the audit's Dice and the true one, and how often an audit ranks two models rightly.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
+
+from wsseg.annotation.audit import design, estimate
+from wsseg.annotation.audit.design import Segment
+from wsseg.annotation.audit.strata import Labels, cell_codes, cell_of
+from wsseg.annotation.exchange.matching import class_names
+from wsseg.annotation.labels import read_label
+from wsseg.contracts import IGNORE, Reporter
+from wsseg.declared import ignore_value
+from wsseg.evaluation.labels import label_maps
+from wsseg.evaluation.labels import read_labels as read_strokes
+from wsseg.terminal import Terminal
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A set of predictions, ready to be audited with any seed.
+
+    Attributes:
+        name: What it is called.
+        segments: The groups of voxels of all cases; their samples are all their voxels.
+        references: The dense label of each case, flat.
+        dice: (C - 1,) the true Dice of each class, all cases together.
+        case_mean: (C - 1,) the mean of the cases' Dice.
+        on_strokes: (C - 1,) Dice on the annotated voxels; nan without strokes.
+    """
+
+    name: str
+    segments: tuple[Segment, ...]
+    references: tuple[Labels, ...]
+    dice: Floats
+    case_mean: Floats
+    on_strokes: Floats
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case: prediction, dense label and strokes (IGNORE where nobody drew), on one grid."""
+
+    prediction: Labels
+    reference: Labels
+    strokes: Labels
+    spacing_mm: tuple[float, float, float]
+
+
+def read_cases(root: Path, predictions: Path, annotation: str) -> list[Case]:
+    """Read a set of predictions and what is known of its cases."""
+    classes = len(class_names(root))
+    cases = []
+    for name, path in label_maps(predictions).items():
+        predicted, grid = read_label(path, classes, None)
+        reference, _ = read_label(root / "labelsTr" / path.name, classes, None)
+        drawn = root / annotation / path.name
+        there = drawn.is_file()
+        strokes = (
+            read_strokes(drawn, ignore_value(root / annotation)).array if there else np.full_like(reference, IGNORE)
+        )
+        cases.append(Case(predicted, reference, strokes, grid.spacing_mm))
+        assert strokes.shape == reference.shape == predicted.shape, name
+    return cases
+
+
+def leaked(case: Case, far_mm: float) -> Case:
+    """Return a case whose predicted classes have grown into the background by `far_mm`."""
+    if not case.prediction.any():
+        return case
+    distance, nearest = distance_transform_edt(case.prediction == 0, sampling=case.spacing_mm, return_indices=True)
+    grown = np.where(distance <= far_mm, case.prediction[tuple(nearest)], 0).astype(np.uint8)
+    return replace(case, prediction=grown)
+
+
+def prepare(name: str, cases: Sequence[Case], classes: int) -> Model:
+    """Group the voxels of all cases, and count what is true."""
+    mm3 = np.array([np.prod(case.spacing_mm) for case in cases])
+    volumes = np.array([np.bincount(case.prediction.ravel(), minlength=classes) for case in cases]) * mm3[:, None]
+    sizes = volumes.sum(0) / np.maximum((volumes > 0).sum(0), 1)
+    segments = []
+    for n, case in enumerate(cases):
+        codes = cell_codes(case.prediction, case.spacing_mm, sizes)
+        flat = codes.ravel()
+        for code in np.flatnonzero(np.bincount(flat)):
+            places = np.flatnonzero(flat == code)
+            segments.append(Segment(n, cell_of(int(code), classes), len(places), float(mm3[n]), places))
+    counted = np.array([overlaps(case.prediction, case.reference, classes) for case in cases])
+    drawn = np.array(
+        [overlaps(c.prediction[c.strokes != IGNORE], c.strokes[c.strokes != IGNORE], classes) for c in cases]
+    )
+    pooled = (counted * mm3[:, None, None]).sum(0)
+    with np.errstate(invalid="ignore"):
+        each = np.where(counted[:, 1] > 0, 2 * counted[:, 0] / counted[:, 1], 1.0)
+        on_strokes = 2 * drawn[:, 0].sum(0) / drawn[:, 1].sum(0)
+    references = tuple(case.reference.ravel() for case in cases)
+    return Model(name, tuple(segments), references, 2 * pooled[0] / pooled[1], each.mean(0), on_strokes)
+
+
+def overlaps(prediction: Labels, truth: Labels, classes: int) -> Floats:
+    """Return (2, C - 1): the voxels common to both, and those of one plus those of the other."""
+    common = np.bincount(prediction[prediction == truth], minlength=classes)
+    both = np.bincount(prediction.ravel(), minlength=classes) + np.bincount(truth.ravel(), minlength=classes)
+    return np.stack((common, both))[:, 1:].astype(float)
+
+
+def audited(model: Model, classes: int, points: int, repetitions: int) -> Floats:
+    """Audit a model, the dense labels answering; return (repetitions, C - 1, 3): Dice and the ends of its interval."""
+    hits: list[npt.NDArray[np.int64]] = []
+    for seed in range(repetitions):
+        random = np.random.default_rng([seed, 7])
+        fresh = [
+            replace(s, sample=random.choice(s.sample, min(points, s.voxels), replace=False)) for s in model.segments
+        ]
+        made = design.make_design(fresh, classes, points, random)
+        hits.append(np.zeros((len(made.strata), classes), np.int64))
+        for drawn in made.draws:
+            hits[-1][drawn.stratum, model.references[drawn.case][drawn.place]] += 1
+    # The strata are the same in every repetition, so that the intervals are found in one go.
+    cells, volumes = [s.cell for s in made.strata], np.array([s.volume_mm3 for s in made.strata])
+    found = np.full((repetitions, classes - 1, 3), np.nan)
+    for c in {cell.own for cell in cells} - {0}:
+        known = estimate.strata_for(c, cells, volumes, [s.points for s in made.strata])
+        found[:, c - 1] = np.stack(estimate.estimate(np.array(hits)[:, :, c].astype(float), known), axis=-1)
+    return found
+
+
+def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> None:
+    """Audit, compare, say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--predictions", type=Path, action="append", required=True)
+    parser.add_argument("--annotation", default="scribblesTr")
+    parser.add_argument("--points", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=50)
+    parser.add_argument("--leak-mm", type=float, default=4.0)
+    told = parser.parse_args(words)
+    report = report or Terminal()
+    classes = class_names(told.dataset)
+    models = []
+    with report.progress("grouping voxels", 2 * len(told.predictions)) as bar:
+        for folder in told.predictions:
+            cases = read_cases(told.dataset, folder, told.annotation)
+            name = folder.parent.name if folder.name == "predictions" else folder.name
+            for made, those in ((name, cases), (f"{name}, leaked", [leaked(c, told.leak_mm) for c in cases])):
+                models.append(prepare(made, those, len(classes)))
+                bar.advance(made)
+    found = []
+    with report.progress("auditing", len(models)) as bar:
+        for model in models:
+            found.append(audited(model, len(classes), told.points, told.repetitions))
+            bar.advance(model.name)
+    results = np.array(found)
+    say_coverage(models, results, classes, told.points, report)
+    say_ranks(models, results, report)
+
+
+def say_coverage(
+    models: Sequence[Model], results: Floats, classes: Sequence[str], points: int, report: Reporter
+) -> None:
+    """Say how often the interval held the truth."""
+    rows = []
+    for model, found in zip(models, results, strict=True):
+        for c, name in enumerate(classes[1:]):
+            dice, low, high = found[:, c].T
+            covered = np.mean((low <= model.dice[c]) & (model.dice[c] <= high))
+            numbers = (model.dice[c], model.case_mean[c], dice.mean(), dice.std(), (high - low).mean())
+            rows.append([model.name, name, *(f"{v:.3f}" for v in numbers), f"{100 * covered:.0f} %"])
+    heads = ["predictions", "class", "true dice", "mean of cases", "audit: mean", "sd", "width", "covered"]
+    report.table(f"{results.shape[1]} audits of {points} points each", heads, rows)
+
+
+def say_ranks(models: Sequence[Model], results: Floats, report: Reporter) -> None:
+    """Say how strokes, audits and dense masks rank each pair of models."""
+    audit_dice = np.nanmean(results[..., 0], axis=2)
+    rows = []
+    for a, b in combinations(range(len(models)), 2):
+        true = [float(np.nanmean(models[m].dice)) for m in (a, b)]
+        drawn = [float(np.mean(models[m].on_strokes)) for m in (a, b)]
+        right = np.mean((audit_dice[a] - audit_dice[b]) * (true[0] - true[1]) > 0)
+        verdict = "right" if (drawn[0] - drawn[1]) * (true[0] - true[1]) > 0 else "WRONG"
+        verdict = verdict if np.isfinite(drawn).all() else "no strokes"
+        pair = [f"{x:.3f} : {y:.3f}" for x, y in (true, drawn, (audit_dice[a].mean(), audit_dice[b].mean()))]
+        rows.append(
+            [f"{models[a].name} : {models[b].name}", pair[0], pair[1], verdict, pair[2], f"{100 * right:.0f} %"]
+        )
+    heads = ["pair", "true dice", "on strokes", "strokes rank", "audit (mean)", "audits rank right"]
+    report.table("mean dice of the classes, two models beside each other", heads, rows)
+
+
+if __name__ == "__main__":
+    main()
