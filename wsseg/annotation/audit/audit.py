@@ -17,7 +17,7 @@ from wsseg.annotation.audit import design, estimate, sheet
 from wsseg.annotation.audit.design import Design, Segment, Stratum
 from wsseg.annotation.audit.sheet import Point
 from wsseg.annotation.audit.strata import Cell, Volumes, cell_codes
-from wsseg.annotation.simulate import read_label
+from wsseg.annotation.labels import read_label
 from wsseg.contracts import DataError, Reporter
 from wsseg.declared import read_json
 from wsseg.files import whole_folder, write_safely
