@@ -24,8 +24,8 @@ def draw(target: Path, images: Path | None, out: Path | None, points: int, seed:
     report.say(f"{len(listed)} points in {len({p.case for p in listed})} of {len(cases)} cases: {folder}")
     report.say(
         f"open an image ({cases[0].images[0].parent}) and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), and "
-        f"write what the tissue at each point is ({', '.join(classes)}) into the column answer of {folder / audit.LIST}, "
-        "without looking at the prediction"
+        f"write what the tissue at each point is ({', '.join(classes)}) into the column answer of "
+        f"{folder / audit.LIST}, without looking at the prediction"
     )
     where = "" if out is None else f" --out {out}"
     report.say(f"then: wsseg audit {target}{where} --answers {folder / audit.LIST}")
