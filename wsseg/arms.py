@@ -90,12 +90,14 @@ def planned(arms: Sequence[Arm], out: Path, folds: int, seeds: int) -> dict[tupl
     runs = {arm.name: reporting.recipe_of(arm.runs[0]) for arm in arms if arm.runs}
     if faults := _unfair({**recipes, **runs}, folds):
         raise RecipeError(faults)
+    experiment = next(iter({**recipes, **runs}.values())).tracking.experiment  # MLflow nests runs of one experiment
     tasks = {}
     for arm in arms:
         for fold in range(folds) if arm.recipe is not None else ():
             for seed in range(recipes[arm.name].seed, recipes[arm.name].seed + seeds):
                 folder = out / _slug(arm.name) / f"fold_{fold}" / f"seed_{seed}"
-                words = (*arm.overrides, f"data.fold={fold}", f"seed={seed}", "--run-dir", str(folder), "--resume")
+                own = (f"data.fold={fold}", f"seed={seed}", f"tracking.experiment={experiment}")
+                words = (*arm.overrides, *own, "--run-dir", str(folder), "--resume")
                 name = f"{arm.name}, fold {fold}, seed {seed}"
                 train = ("train", str(arm.recipe), *words)
                 tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json")
