@@ -23,9 +23,9 @@ def draw(target: Path, images: Path | None, out: Path | None, points: int, seed:
     report.table("what is asked of", ["predicted as", "ml", "points"], design.summary(made, classes))
     report.say(f"{len(listed)} points in {len({p.case for p in listed})} of {len(cases)} cases: {folder}")
     report.say(
-        f"open an image ({cases[0].images[0].parent}) and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), and write "
-        f"what the tissue at each point is into the column answer of {folder / audit.LIST} ({', '.join(classes)}), "
-        "without looking at the prediction"
+        f"open an image ({cases[0].images[0].parent}) and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), and "
+        f"write what the tissue at each point is into the column answer of {folder / audit.LIST} "
+        f"({', '.join(classes)}), without looking at the prediction"
     )
     where = "" if out is None else f" --out {out}"
     report.say(f"then: wsseg audit {target}{where} --answers {folder / audit.LIST}")
