@@ -1,7 +1,9 @@
 """A real Ray cluster on this machine, a head without cores and two nodes of one core, and what dies in it."""
 
-import signal
+import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -90,12 +92,27 @@ def test_the_other_node_finishes_what_a_killed_node_has_begun(
     assert listener.lines[0].startswith("a: its worker died (")
 
 
-def test_without_an_address_a_cluster_is_started_and_ended(
-    make_task, tries, program, listener, monkeypatch, wait_for_the_end_of
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    before = signal.getsignal(signal.SIGTERM)
+def test_without_an_address_a_cluster_is_started_and_ended(make_task, tries, program, wait_for_the_end_of) -> None:
     task = make_task("alone")
-    (outcome,) = conduct([task], "ray", 1, 1, 0, listener, program)
-    assert not outcome.fault and signal.getsignal(signal.SIGTERM) == before
+    script = f"""
+        import signal
+        from contextlib import nullcontext
+        from pathlib import PosixPath
+        from wsseg.engines.conducting import conduct
+        from wsseg.engines.tasks import Task
+
+        class Quiet:
+            progress = lambda self, *words: nullcontext(self)
+            advance = lambda self, note: None
+
+        before = signal.getsignal(signal.SIGTERM)
+        (outcome,) = conduct([{task!r}], "ray", 1, 1, 0, Quiet(), {program!r})
+        raise SystemExit(outcome.fault or signal.getsignal(signal.SIGTERM) != before)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    words = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        words, env={**environment, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     assert wait_for_the_end_of(raylet(tries(task)[0]))
