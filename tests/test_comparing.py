@@ -48,10 +48,11 @@ def test_arms_are_recipes_with_their_own_words_and_those_for_all(two) -> None:
 def test_all_faults_of_the_words_at_once(two, tmp_path: Path) -> None:
     weak, _ = two
     with pytest.raises(RecipeError) as caught:
-        read_arms([str(weak), str(weak), str(tmp_path / "nowhere.yaml"), f"{weak} nets.ct=1"])
+        read_arms([str(weak), str(weak), str(tmp_path / "nowhere.yaml"), f"{weak} nets.ct=1", f"x: {weak} 'a"])
     text = "\n".join(caught.value.faults)
     assert "nowhere.yaml: cannot be read" in text
     assert "nets" in text
+    assert "cannot be taken apart" in text
     assert "two recipes are called 'test'" in text
     with pytest.raises(RecipeError, match="needs two"):
         read_arms([str(weak)])
@@ -70,10 +71,11 @@ def test_recipes_that_are_no_fair_comparison_are_refused(two, tmp_path: Path) ->
     weak, full = two
     arms = read_arms([str(weak), f"{full} training.iterations=7 data.folds=2"])
     with pytest.raises(RecipeError) as caught:
-        planned(arms, tmp_path / "out", folds=3, seeds=1)
+        planned(arms, tmp_path / "out", folds=3, seeds=1, against="ful")
     text = "\n".join(caught.value.faults)
     assert "training.iterations differs (test: 6, full: 7); give all of them one, e.g. training.iterations=6" in text
     assert "data.folds differs" in text
+    assert "--against ful: no recipe is called so" in text, "said before anything is trained"
     assert "full: has data.folds=2, so at most that many --folds; 3 were asked for" in text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from wsseg import reporting
 from wsseg.contracts import FaultsError, RecipeError
 from wsseg.engines.tasks import Task
+from wsseg.plugins import suggest
 from wsseg.recipe import read_recipe
 from wsseg.schema import Recipe
 
@@ -68,7 +69,10 @@ def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
     name, path, own = "", word, []
     if not Path(word).exists():
         found = re.fullmatch(r"(?:([^:/]+):\s+)?(.*)", word)
-        parts = shlex.split(found[2]) if found else []
+        try:
+            parts = shlex.split(found[2]) if found else []
+        except ValueError as error:
+            raise RecipeError(f"{word}: cannot be taken apart ({error}); quote it as a shell line") from error
         name, path, own = (found[1] or "" if found else ""), parts[0] if parts else word, parts[1:]
     place = Path(path)
     if place.is_dir():
@@ -80,15 +84,21 @@ def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
     return Arm(name or read_recipe(place, both).name, place, both)
 
 
-def planned(arms: Sequence[Arm], out: Path, folds: int, seeds: int) -> dict[tuple[str, int, int], Task]:
+def planned(
+    arms: Sequence[Arm], out: Path, folds: int, seeds: int, against: str | None = None
+) -> dict[tuple[str, int, int], Task]:
     """Return what has to be trained: a task an arm, fold and seed.
 
     Raises:
-        RecipeError: With all that makes the recipes no fair comparison: other data, folds, or iterations.
+        RecipeError: With all that makes the recipes no fair comparison (other data, folds, or iterations), and where
+            none is called as `against` says.
     """
     recipes = {arm.name: read_recipe(arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None}
     runs = {arm.name: reporting.recipe_of(arm.runs[0]) for arm in arms if arm.runs}
-    if faults := _unfair({**recipes, **runs}, folds):
+    faults = _unfair({**recipes, **runs}, folds)
+    if against is not None and against not in (names := [arm.name for arm in arms]):
+        faults.append(f"--against {against}: no recipe is called so{suggest(against, names)}")
+    if faults:
         raise RecipeError(faults)
     experiment = next(iter({**recipes, **runs}.values())).tracking.experiment  # MLflow nests runs of one experiment
     tasks = {}

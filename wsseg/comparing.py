@@ -87,7 +87,7 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
     Raises:
         FaultsError: With all that keeps the runs from being made or from being compared.
     """
-    tasks = planned(wish.arms, wish.out, wish.folds, wish.seeds)
+    tasks = planned(wish.arms, wish.out, wish.folds, wish.seeds, wish.against)
     work = wish.work
     outcomes = conduct(list(tasks.values()), work.on, work.jobs, work.gpus, work.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
