@@ -124,10 +124,10 @@ def overlaps(prediction: Labels, truth: Labels, classes: int) -> Floats:
     return np.stack((common, both))[:, 1:].astype(float)
 
 
-def audited(model: Model, classes: int, points: int, repetitions: int) -> Floats:
-    """Audit a model, the dense labels answering; return (repetitions, C - 1, 3): Dice and the ends of its interval."""
+def audited(model: Model, classes: int, points: int, seeds: Sequence[int]) -> Floats:
+    """Audit a model, the dense labels answering; return (seeds, C - 1, 3): Dice and the ends of its interval."""
     hits: list[npt.NDArray[np.int64]] = []
-    for seed in range(repetitions):
+    for seed in seeds:
         random = np.random.default_rng([seed, 7])
         fresh = [
             replace(s, sample=random.choice(s.sample, min(points, s.voxels), replace=False)) for s in model.segments
@@ -138,7 +138,7 @@ def audited(model: Model, classes: int, points: int, repetitions: int) -> Floats
             hits[-1][drawn.stratum, model.references[drawn.case][drawn.place]] += 1
     # The strata are the same in every repetition, so that the intervals are found in one go.
     cells, volumes = [s.cell for s in made.strata], np.array([s.volume_mm3 for s in made.strata])
-    found = np.full((repetitions, classes - 1, 3), np.nan)
+    found = np.full((len(seeds), classes - 1, 3), np.nan)
     for c in {cell.own for cell in cells} - {0}:
         known = estimate.strata_for(c, cells, volumes, [s.points for s in made.strata])
         found[:, c - 1] = np.stack(estimate.estimate(np.array(hits)[:, :, c].astype(float), known), axis=-1)
@@ -153,6 +153,7 @@ def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> 
     parser.add_argument("--annotation", default="scribblesTr")
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=50)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--leak-mm", type=float, default=4.0)
     told = parser.parse_args(words)
     report = report or Terminal()
@@ -165,10 +166,11 @@ def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> 
             for made, those in ((name, cases), (f"{name}, leaked", [leaked(c, told.leak_mm) for c in cases])):
                 models.append(prepare(made, those, len(classes)))
                 bar.advance(made)
+    seeds = range(told.first_seed, told.first_seed + told.repetitions)
     found = []
     with report.progress("auditing", len(models)) as bar:
         for model in models:
-            found.append(audited(model, len(classes), told.points, told.repetitions))
+            found.append(audited(model, len(classes), told.points, seeds))
             bar.advance(model.name)
     results = np.array(found)
     say_coverage(models, results, classes, told.points, report)
