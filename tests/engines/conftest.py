@@ -15,7 +15,7 @@ import pytest
 
 from wsseg.engines.tasks import Task
 
-WAIT_S = 800
+WAIT_S = 120
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path

@@ -85,6 +85,7 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
 ) -> None:
     tasks = [make_task("a", "long"), make_task("b")]
     script = f"""
+        import signal
         from contextlib import nullcontext
         from pathlib import PosixPath
         from wsseg.engines.conducting import conduct
@@ -94,11 +95,12 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
             progress = lambda self, *words: nullcontext(self)
             advance = lambda self, note: None
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command behind `&` is begun deaf to it
         list(conduct({tasks!r}, "local", 1, 1, 0, Quiet(), {program!r}))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True)
     when_begun(tasks[0], lambda begun: process.send_signal(signal.SIGINT))
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=120)
     assert said.strip().endswith("KeyboardInterrupt")
     assert wait_for_the_end_of(tries(tasks[0])[0]["ids"][0])
     assert not tries(tasks[1])
