@@ -45,6 +45,14 @@ if kind != "forgets":
 """
 
 
+@pytest.fixture(autouse=True)
+def hears_ctrl_c() -> Iterator[None]:
+    """What a script begins behind `&` is deaf to SIGINT, and so is all that it begins: not what is tested here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def program() -> tuple[str, ...]:
     return (sys.executable, "-c", PROGRAM)

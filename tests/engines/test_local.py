@@ -85,7 +85,6 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
 ) -> None:
     tasks = [make_task("a", "long"), make_task("b")]
     script = f"""
-        import signal
         from contextlib import nullcontext
         from pathlib import PosixPath
         from wsseg.engines.conducting import conduct
@@ -95,7 +94,6 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
             progress = lambda self, *words: nullcontext(self)
             advance = lambda self, note: None
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command behind `&` is begun deaf to it
         list(conduct({tasks!r}, "local", 1, 1, 0, Quiet(), {program!r}))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True)
