@@ -83,6 +83,26 @@ def test_an_audit_is_never_drawn_over_another(predicted) -> None:
     assert (predictions.parent / "third" / "points.csv").read_bytes() != before
 
 
+def test_answers_are_not_taken_for_predictions_made_since(predicted) -> None:
+    root, predictions = predicted
+    wsseg("audit", predictions, "--images", root / "imagesTr")
+    words = ("audit", predictions, "--answers", answered(predictions / "audit", root / "labelsTr", ("0", "1", "2")))
+    path = predictions / "case_001.nii.gz"
+    label = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj), label.affine), predictions / "case_001.nii")
+    path.unlink()
+    (predictions / "case_002.nii.gz").unlink()
+    wsseg(*words)  # the same voxels in another file, and one that was thrown away
+    (predictions / "audit" / "dice.csv").unlink()
+    label = nib.load(predictions / "case_001.nii")
+    moved = np.roll(np.asarray(label.dataobj), 1, axis=1)
+    nib.save(nib.Nifti1Image(moved, label.affine), path)
+    (predictions / "case_001.nii").unlink()
+    said = wsseg(*words, code=2).stderr
+    assert said.count("\n") == 1 and f"{path}: is not the prediction that these points were drawn for" in said
+    assert not (predictions / "audit" / "dice.csv").exists()
+
+
 def test_what_cannot_be_audited_is_said(predicted, tmp_path: Path) -> None:
     root, predictions = predicted
     assert "name the folder of images" in wsseg("audit", predictions, code=2).stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wsseg import assembly
@@ -27,14 +29,14 @@ def draw(target: Path, images: Path | None, out: Path | None, points: int, seed:
         f"write what the tissue at each point is ({', '.join(classes)}) into the column answer of "
         f"{folder / audit.LIST}, without looking at the prediction"
     )
-    where = "" if out is None else f" --out {out}"
-    report.say(f"then: wsseg audit {target}{where} --answers {folder / audit.LIST}")
+    where = [] if out is None else ["--out", str(out)]
+    report.say(f"then: {shlex.join(['wsseg', 'audit', str(target), *where, '--answers', str(folder / audit.LIST)])}")
 
 
 def judge(target: Path, answers: Path, out: Path | None, report: Reporter) -> None:
     """Say what the answers to an audit's points tell of Dice."""
     folder = out or target / "audit"
-    found = audit.answer(folder, answers)
+    found = audit.answer(folder, answers, _predictions(target))
     rows = [
         [d.name, "never predicted", "", f"{d.found}"]
         if d.dice is None or d.low is None or d.high is None
@@ -47,6 +49,13 @@ def judge(target: Path, answers: Path, out: Path | None, report: Reporter) -> No
         "for these cases. It allows for a missed region of about two fifths of a class where no point fell"
     )
     report.say(f"table: {folder / audit.RESULT}")
+
+
+def _predictions(target: Path) -> dict[str, Path]:
+    """Return the label map of each case that is there."""
+    with suppress(DataError):
+        return label_maps(target / "predictions" if _is_run(target) else target)
+    return {}
 
 
 def _is_run(target: Path) -> bool:

@@ -70,6 +70,23 @@ def test_answers_come_back_as_a_spreadsheet_saves_them(points: list[Point], tmp_
     assert read_answers(path, points, CLASSES) == {1: 1, 2: 2, 3: 0}
 
 
+def test_a_case_named_by_a_number_is_known_again_without_its_zeros(tmp_path: Path) -> None:
+    asked = [point_at(1, "007", 3, GRID), point_at(2, "012", 4, GRID)]
+    write_list(tmp_path / "points.csv", asked, CLASSES)
+    lines = filled(tmp_path / "points.csv", ["RV", "0"])
+    lines[1][1], lines[2][1] = "7", "12.0"
+    assert read_answers(save(tmp_path / "back.csv", lines), asked, CLASSES) == {1: 1, 2: 0}
+    lines[2][1] = "13"
+    with pytest.raises(DataError, match="point 2 is 13 at"):
+        read_answers(save(tmp_path / "back.csv", lines), asked, CLASSES)
+
+
+def test_classes_that_differ_in_case_alone_are_two(points: list[Point], tmp_path: Path) -> None:
+    write_list(tmp_path / "points.csv", points, CLASSES)
+    path = save(tmp_path / "back.csv", filled(tmp_path / "points.csv", ["RV", "rv", "Rv"]))
+    assert read_answers(path, points, ("background", "RV", "rv")) == {1: 1, 2: 2, 3: 1}
+
+
 def test_all_faults_of_a_list_come_at_once(points: list[Point], tmp_path: Path) -> None:
     places = [np.ravel_multi_index((n, 0, 0), GRID.shape) for n in range(4)]
     asked = [*points, *(point_at(n, "case_2", int(place), GRID) for n, place in enumerate(places, 4))]

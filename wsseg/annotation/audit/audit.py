@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from wsseg import nifti
 from wsseg.annotation.audit import design, estimate, sheet
 from wsseg.annotation.audit.design import Design, Segment, Stratum
 from wsseg.annotation.audit.sheet import Point
-from wsseg.annotation.audit.strata import Cell, Volumes, cell_codes
+from wsseg.annotation.audit.strata import Cell, Labels, Volumes, cell_codes
 from wsseg.annotation.labels import read_label
 from wsseg.contracts import DataError, Reporter
 from wsseg.declared import read_json
@@ -68,7 +69,7 @@ def ask(
     """
     if (out / KEPT).exists():
         raise DataError(f"{out}: holds an audit already: read its answers (--answers), or choose another --out")
-    volumes, grids = _looked_over(cases, len(classes), report)
+    volumes, grids, digests = _looked_over(cases, len(classes), report)
     predicted = volumes > 0
     if not predicted[:, 1:].any():
         raise DataError("no case has a voxel that is predicted to be of any class: there is no Dice to estimate")
@@ -92,14 +93,21 @@ def ask(
     by_name = {case.name: grid for case, grid in zip(cases, grids, strict=True)}
     with whole_folder(out) as folder:
         _write(folder, cases, by_name, classes, listed)
-        _keep(folder / KEPT, made, listed, classes, seed)
+        _keep(folder / KEPT, made, listed, {"classes": list(classes), "seed": seed, "predictions": digests})
     return made, listed
 
 
-def _looked_over(cases: Sequence[Audited], classes: int, report: Reporter) -> tuple[Volumes, list[nifti.Grid]]:
-    """Return (cases, C) how much of each class is predicted, and the cases' grids, once all files were found sound."""
+def _looked_over(
+    cases: Sequence[Audited], classes: int, report: Reporter
+) -> tuple[Volumes, list[nifti.Grid], dict[str, str]]:
+    """Return (cases, C) how much of each class is predicted, the cases' grids, and digests of the predictions.
+
+    Raises:
+        DataError: With all faults of all files.
+    """
     volumes = np.zeros((len(cases), classes))
     grids: list[nifti.Grid] = []
+    digests: dict[str, str] = {}
     faults: list[str] = []
     with report.progress("reading predictions", len(cases)) as bar:
         for n, case in enumerate(cases):
@@ -107,6 +115,7 @@ def _looked_over(cases: Sequence[Audited], classes: int, report: Reporter) -> tu
                 label, grid = read_label(case.prediction, classes, None)
                 volumes[n] = np.bincount(label.ravel(), minlength=classes) * _voxel_mm3(grid)
                 grids.append(grid)
+                digests[case.name] = _digest(label)
                 for image in case.images:
                     there = nifti.read_grid(image)
                     moved = there.shape != grid.shape or there.displacement_voxels(grid)
@@ -117,7 +126,12 @@ def _looked_over(cases: Sequence[Audited], classes: int, report: Reporter) -> tu
             bar.advance(case.name)
     if faults:
         raise DataError(faults)
-    return volumes, grids
+    return volumes, grids, digests
+
+
+def _digest(label: Labels) -> str:
+    """Return what tells predictions apart, however their files were compressed."""
+    return hashlib.sha256(label.tobytes()).hexdigest()[:16]
 
 
 def _voxel_mm3(grid: nifti.Grid) -> float:
@@ -144,23 +158,29 @@ def _write(
             sheet.write_markups(folder / f"{case.name}_points.mrk.json", of_case)
 
 
-def _keep(path: Path, made: Design, points: Sequence[Point], classes: Sequence[str], seed: int) -> None:
-    """Keep all that the estimate needs."""
+def _keep(path: Path, made: Design, points: Sequence[Point], of: Mapping[str, Any]) -> None:
+    """Keep all that the estimate needs, and `of` what it is."""
     strata = [{**s.cell._asdict(), "volume_mm3": s.volume_mm3, "points": s.points} for s in made.strata]
     kept = [
         {"point": p.number, "case": p.case, "voxel": p.voxel, "ras_mm": p.ras_mm}
         | {"stratum": d.stratum, "chance": d.chance}
         for p, d in zip(points, made.draws, strict=True)
     ]
-    said = {"classes": list(classes), "seed": seed, "predicted_mm3": made.predicted_mm3.tolist()}
+    said = {**of, "predicted_mm3": made.predicted_mm3.tolist()}
     write_safely(path, (json.dumps({**said, "strata": strata, "points": kept}, indent=1) + "\n").encode())
 
 
-def answer(folder: Path, answers: Path) -> list[ClassDice]:
+def answer(folder: Path, answers: Path, predictions: Mapping[str, Path]) -> list[ClassDice]:
     """Read a list of points that was filled in, and return what it says of each class; dice.csv keeps it.
 
+    Args:
+        folder: Where the audit is kept.
+        answers: The list.
+        predictions: The label map of each case, as it is now. One that is gone is not missed.
+
     Raises:
-        DataError: The folder holds no audit, or with all faults of the list: see `sheet.read_answers`.
+        DataError: The folder holds no audit, or with all faults of the list: see `sheet.read_answers`. Or predictions
+            are not those that the points were drawn for: neither volumes nor answers say anything of them.
     """
     kept = read_json(folder / KEPT)
     if not kept:
@@ -169,6 +189,13 @@ def answer(folder: Path, answers: Path) -> list[ClassDice]:
         classes, strata, points, of = _design(kept)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / KEPT}: is damaged ({error!r}): draw the points anew") from error
+    faults = [
+        f"{path}: is not the prediction that these points were drawn for: draw points for it (--out, a new folder)"
+        for case, digest in kept.get("predictions", {}).items()
+        if (path := predictions.get(case)) and _digest(read_label(path, len(classes), None)[0]) != digest
+    ]
+    if faults:
+        raise DataError(faults)
     given = sheet.read_answers(answers, points, classes)
     hits = np.zeros((len(strata), len(classes)), np.int64)
     for number, c in given.items():

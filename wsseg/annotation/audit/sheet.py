@@ -141,7 +141,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _changed(path: Path, line: int, row: Mapping[str, str], point: Point) -> list[str]:
     """Return a fault if a line is not that of its point. Coordinates in mm are not compared: spreadsheets round."""
     voxel = tuple(_whole(row[axis]) for axis in "ijk")
-    if row["case"] == point.case and voxel == point.voxel:
+    if _is_case(row["case"], point.case) and voxel == point.voxel:
         return []
     there = f"{row['case']} at {row['i']}, {row['j']}, {row['k']}"
     asked = f"{point.case} at {', '.join(map(str, point.voxel))}"
@@ -150,8 +150,16 @@ def _changed(path: Path, line: int, row: Mapping[str, str], point: Point) -> lis
     ]
 
 
+def _is_case(cell: str, case: str) -> bool:
+    """Whether a cell names a case; spreadsheets make 7 of the case 007."""
+    number = _whole(case)
+    return cell == case or (number is not None and _whole(cell) == number)
+
+
 def _class_of(answer: str, classes: Sequence[str]) -> int | None:
     """Return the class that an answer names, by name or number."""
+    if answer in classes:
+        return classes.index(answer)  # before case is ignored: RV and rv may be two
     folded = [name.casefold() for name in classes]
     if answer.casefold() in folded:
         return folded.index(answer.casefold())
