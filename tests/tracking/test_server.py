@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -116,6 +117,37 @@ def postgres() -> Iterator[str]:
         process.send_signal(signal.SIGINT)
         process.wait(60)
         shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_was_backed_up_is_restored_even_over_a_newer_schema(postgres: str, tmp_path: Path) -> None:
+    """The README's own lines, with PostgreSQL's programs of this machine; an update has added a table meanwhile."""
+    import psycopg
+
+    text = (FOLDER / "README.md").read_text()
+    lines = re.findall(r"^docker compose exec -T postgres (pg_\w+ .*)$", text, re.MULTILINE)
+    address = urlsplit(postgres)
+    known = {"PGHOST": "127.0.0.1", "PGPORT": str(address.port), "PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}
+    place = {**os.environ, **known, "PATH": f"{Path(binary('pg_dump')).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def do(line: str) -> None:
+        done = subprocess.run(line, shell=True, cwd=tmp_path, env=place, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    with psycopg.connect(postgres, autocommit=True) as database:
+        database.execute("CREATE TABLE old (id int PRIMARY KEY)")
+        database.execute("INSERT INTO old VALUES (1)")
+    do(lines[0])
+    with psycopg.connect(postgres, autocommit=True) as database:
+        database.execute("CREATE TABLE new (id int REFERENCES old)")
+        database.execute("INSERT INTO old VALUES (2)")
+    do(lines[1])
+    with psycopg.connect(postgres, autocommit=True) as database:
+        assert database.execute("SELECT id FROM old").fetchall() == [(1,)]
+        tables = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert tables == [("old",)]
+        database.execute("DROP TABLE old")
 
 
 class Server(NamedTuple):
