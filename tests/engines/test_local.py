@@ -7,12 +7,14 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from wsseg.engines import conducting, local
 from wsseg.engines.conducting import conduct
-from wsseg.engines.tasks import Outcome, Task
+from wsseg.engines.tasks import Outcome, Task, Try
 from wsseg.faults import RecipeError
 
 pytestmark = [
@@ -72,6 +74,39 @@ def test_bad_input_is_not_tried_again_and_its_faults_are_told(make_task, tries, 
     (outcome,) = conduct([task], "local", 1, 1, 5, listener, program)
     assert outcome.fault == f"wrong: patch_size: is odd; lr: is negative (see {task.folder / 'log.txt'})"
     assert len(tries(task)) == 1 and listener.notes == ["wrong: failed"]
+
+
+def test_a_fault_is_told_while_the_others_still_run(make_task, program, listener) -> None:
+    tasks = [make_task("wrong", "bad"), make_task("right")]
+    results = conduct(tasks, "local", 1, 1, 5, listener, program)
+    first = next(results)
+    assert listener.lines == [f"{first.fault}; given up, the others go on"]
+    assert [outcome.fault for outcome in results] == [""] and len(listener.lines) == 1
+
+
+def test_what_other_machines_have_finished_is_believed_once_it_is_seen(
+    make_task, listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster a run may end well in a folder that is not this machine's, or be seen here a minute later."""
+
+    class Elsewhere:
+        slots, advice = 1, ""
+
+        def start(self, task: Task) -> None:
+            self.task = task
+            if task.name == "late":
+                task.folder.mkdir()
+                threading.Timer(1, task.done.touch).start()
+
+        def ended(self) -> list[Try]:
+            return [Try(self.task, 0)]
+
+    monkeypatch.setattr(conducting, "VISIBLE_S", 4)
+    monkeypatch.setattr(local, "opened", lambda *_: nullcontext(Elsewhere()))
+    late, other = make_task("late"), make_task("other")
+    found = {outcome.task: outcome.fault for outcome in conduct([late, other], "local", 1, 1, 3, listener)}
+    assert found[late] == ""
+    assert found[other].startswith(f"other: ended well, but {other.done} is not to be seen here; do all machines share")
 
 
 def test_a_run_that_leaves_nothing_behind_is_no_finished_one(make_task, program, listener) -> None:

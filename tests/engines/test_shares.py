@@ -2,6 +2,7 @@
 
 import pytest
 
+from wsseg.engines.on_ray import most_gpus
 from wsseg.engines.shares import Share, limits, share_out
 from wsseg.faults import RecipeError
 
@@ -44,6 +45,11 @@ def test_without_gpus_the_runs_see_what_is_there() -> None:
 def test_more_gpus_than_there_are() -> None:
     with pytest.raises(RecipeError, match="--gpus 4: this machine has 1"):
         share_out(1, [0], ["0"], 4)
+
+
+def test_a_run_of_ray_has_the_gpus_of_one_node() -> None:
+    assert most_gpus([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]) == 1
+    assert most_gpus([{"CPU": 8.0}]) == most_gpus([]) == 0
 
 
 def test_a_share_in_variables() -> None:

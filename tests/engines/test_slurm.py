@@ -1,12 +1,17 @@
 """submitit's jobs, those of its executor for one machine: the same folders, files and signals as under SLURM."""
 
 import os
+import re
 import shutil
 import signal
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from wsseg.engines import conducting
 from wsseg.engines.conducting import conduct
 from wsseg.faults import RecipeError
 
@@ -25,7 +30,10 @@ def test_a_killed_job_is_submitted_again(make_task, tries, program, listener, wh
     assert found["a"] == "" and len(tries(tasks[0])) == 2
     assert found["b"].startswith("b: patch_size: is odd; lr: is negative") and len(tries(tasks[1])) == 1
     assert listener.lines[0] == HERE
-    assert "ended without a result (FINISHED)" in listener.lines[1] and listener.lines[1].endswith("try 2 of 2")
+    (told,) = (line for line in listener.lines if line.startswith("a: "))
+    assert told.endswith("try 2 of 2")
+    found = re.search(r"ended without a result \(FINISHED; its own log: (\S+)\)", told)
+    assert found and Path(found[1]).is_file()
 
 
 def test_a_preempted_job_is_queued_again_by_itself(make_task, tries, program, listener, when_begun) -> None:
@@ -33,6 +41,46 @@ def test_a_preempted_job_is_queued_again_by_itself(make_task, tries, program, li
     when_begun(task, lambda begun: os.kill(begun["ids"][2], signal.SIGUSR2))
     (outcome,) = conduct([task], "slurm", 1, 0, 0, listener, program)
     assert not outcome.fault and len(tries(task)) == 2 and listener.lines == [HERE]
+
+
+def test_a_job_whose_processes_are_all_told_to_make_room_is_queued_again_by_itself(
+    make_task, tries, program, listener, when_begun
+) -> None:
+    """As SLURM does it: SIGTERM to every process of the job, and a moment later the signal that queues it again."""
+
+    def preempt(begun: dict) -> None:
+        for number, wait_s in ((signal.SIGTERM, 3), (signal.SIGUSR2, 0)):
+            for pid in begun["ids"][:3]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(wait_s)
+
+    task = make_task("preempted", "long")
+    when_begun(task, preempt)
+    (outcome,) = conduct([task], "slurm", 1, 0, 0, listener, program)
+    assert not outcome.fault and len(tries(task)) == 2 and listener.lines == [HERE]
+
+
+def test_a_queue_in_which_nothing_begins_is_told_of(
+    make_task, program, listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs in place of SLURM's: one job waits for ever, until a person cancels it."""
+    place, cancelled = tmp_path / "bin", tmp_path / "cancelled"
+    place.mkdir()
+    state = f"$(test -e {cancelled} && echo CANCELLED by 0 || echo PENDING)"
+    for name, said in (
+        ("sbatch", "Submitted batch job 7"),
+        ("srun", ""),
+        ("sacct", f"JobID|State|NodeList\n7|{state}|"),
+    ):
+        (place / name).write_text(f'#!/bin/sh\nprintf "%b\\n" "{said}"\n')
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(conducting, "WAITING_S", 2.0)
+    monkeypatch.setattr(listener, "say", lambda text: (listener.lines.append(text), cancelled.touch()))
+    (outcome,) = conduct([make_task("late")], "slurm", 1, 0, 3, listener, program)
+    assert listener.lines[0] == "late: has waited 0 min for a place to begin; `squeue --me` says why"
+    assert "job 7 ended without a result (CANCELLED by 0; its own log: " in outcome.fault
 
 
 def test_stopping_stops_the_jobs(make_task, tries, program, listener, wait_for_the_end_of) -> None:

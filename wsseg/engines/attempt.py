@@ -92,6 +92,7 @@ def main() -> int:
     """Do the steps of the task that the command line holds."""
     said = json.loads(sys.argv[1])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM's word to the worker; it reaches all processes of a job
     _end_with_parent(signal.SIGTERM)
     if os.getppid() != said["parent"]:
         return 128 + signal.SIGTERM  # it was gone before this process could say that it wants to know

@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,11 @@ from wsseg.faults import RecipeError
 if TYPE_CHECKING:
     from wsseg.contracts import Reporter
 
+LOOK_S = 0.5
+VISIBLE_S = 90.0
+"""So long what another machine has written may stay unseen here: network file systems remember for up to a minute."""
+WAITING_S = 120.0
+"""A run that has not begun for so long is told of, and then after four times as long, and so on."""
 NEEDS = {"ray": ("ray", "ray>=2.40,<3"), "slurm": ("submitit", "submitit>=1.5,<2")}
 """What has to be installed for an engine, and how pip calls it."""
 
@@ -94,14 +99,18 @@ def _conduct(
     tries: Counter[Task] = Counter()
     running = 0
     with opened as engine, report.progress("runs", len(tasks), len(finished)) as bar:
+        queue = _Queue(engine, report)
         while waiting or running:
             while waiting and running < engine.slots:
                 task = waiting.popleft()
                 began.setdefault(task, time.monotonic())
+                queue.enter(task)
                 engine.start(task)
                 running += 1
-            for end in engine.ended():
+            queue.tell()
+            for end in map(_believed, engine.ended()):
                 running -= 1
+                queue.leave(end.task)
                 tries[end.task] += 1
                 if end.code not in (0, IN_VAIN) and tries[end.task] <= retries:
                     report.say(f"{_told(end)}; it goes on, try {tries[end.task] + 1} of {retries + 1}")
@@ -109,7 +118,59 @@ def _conduct(
                     continue
                 seconds = time.monotonic() - began[end.task]
                 bar.advance(f"{end.task.name}: {'failed' if end.code else f'{seconds / 60:.1f} min'}")
+                if end.code and (waiting or running):
+                    report.say(f"{_told(end)}; given up, the others go on")
                 yield Outcome(end.task, _told(end) if end.code else "", seconds)
+
+
+class _Queue:
+    """Tries that an engine has taken but not begun: a try begins by writing into its task's log."""
+
+    def __init__(self, engine: Engine, report: Reporter) -> None:
+        self.engine, self.report = engine, report
+        self.sizes: dict[Task, tuple[int, float]] = {}
+        self.patience = WAITING_S
+
+    def enter(self, task: Task) -> None:
+        """Note a task that is about to be started."""
+        self.sizes[task] = _size(task), time.monotonic()
+
+    def leave(self, task: Task) -> None:
+        """Forget a task whose try has ended."""
+        self.sizes.pop(task, None)
+
+    def tell(self) -> None:
+        """Say which tries wait, rarely."""
+        now = time.monotonic()
+        if not self.sizes:
+            self.patience = WAITING_S
+        elif now - min(since for _, since in self.sizes.values()) > self.patience:
+            self.sizes = {task: entry for task, entry in self.sizes.items() if _size(task) == entry[0]}
+            if self.sizes:
+                task, (_, since) = min(self.sizes.items(), key=lambda entry: entry[1][1])
+                more = f", {len(self.sizes) - 1} more with it" if len(self.sizes) > 1 else ""
+                waited = f"{task.name}: has waited {(now - since) / 60:.0f} min for a place to begin{more}"
+                self.report.say(f"{waited}; {self.engine.advice}")
+                self.patience *= 4
+
+
+def _size(task: Task) -> int:
+    """Return the size of a task's log."""
+    log = task.folder / "log.txt"
+    return log.stat().st_size if log.is_file() else 0
+
+
+def _believed(end: Try) -> Try:
+    """Return how a try ended; one that says well, but whose file is not to be seen here, in vain."""
+    until = time.monotonic() + VISIBLE_S
+    while end.code == 0 and not end.task.done.is_file():
+        if time.monotonic() > until:
+            how = f"ended well, but {end.task.done} is not to be seen here; do all machines share that folder?"
+            return Try(end.task, IN_VAIN, how)
+        time.sleep(LOOK_S)
+        with suppress(OSError):
+            list(end.task.folder.iterdir())  # makes a network file system ask again
+    return end
 
 
 def _told(end: Try) -> str:

@@ -35,6 +35,8 @@ def opened(jobs: int, gpus: float, program: Sequence[str], report: Reporter) -> 
 class Local:
     """The engine."""
 
+    advice = "see what keeps this machine busy"
+
     def __init__(self, shares: Sequence[Share], program: Sequence[str]) -> None:
         self.slots, self.program = len(shares), program
         self.free = list(shares)

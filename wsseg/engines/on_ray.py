@@ -39,11 +39,12 @@ def opened(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Engine]:
     if not joined:
         _join(address)
     try:
-        there = float(ray.cluster_resources().get("GPU", 0))
+        there = most_gpus([node["Resources"] for node in ray.nodes() if node["Alive"]])
         if there < gpus and not joined and not address:
             gpus = 0  # as on this machine without Ray
         elif there < gpus:
-            raise RecipeError(f"--gpus {gpus:g}: the Ray cluster has {there:g}; --gpus 0 trains on its processors")
+            known = f"no node of the Ray cluster has more than {there:g}" if there else "the Ray cluster has 0"
+            raise RecipeError(f"--gpus {gpus:g}: {known}; --gpus 0 trains on its processors")
         engine = OnRay(jobs, gpus, program)
         try:
             yield engine
@@ -56,6 +57,8 @@ def opened(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Engine]:
 
 class OnRay:
     """The engine. A try whose worker or node dies is handed back, and so started anew wherever there is room."""
+
+    advice = "`ray status` says what others hold"
 
     def __init__(self, jobs: int, gpus: float, program: Sequence[str]) -> None:
         import ray
@@ -118,6 +121,11 @@ def _join(address: str) -> None:
         raise RecipeError(f"{where}: could not be joined ({str(error).splitlines()[0]})") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray has put its own in its place
+
+
+def most_gpus(nodes: Sequence[dict[str, float]]) -> float:
+    """Return how many GPUs one run can have: those of one node, for a task of Ray never spans two."""
+    return max((float(node.get("GPU", 0)) for node in nodes), default=0.0)
 
 
 def _share(nodes: Sequence[dict[str, float]], jobs: int) -> int:

@@ -8,6 +8,7 @@ wsseg, recipes, data and runs at the same paths.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ CORES = 8
 """Cores of a job, unless the settings say otherwise (`cpus_per_task`)."""
 LIMIT_MIN = 24 * 60
 """Minutes of a job, unless the settings or SBATCH_TIMELIMIT say otherwise; one whose time is up is queued again."""
+END_S = 60.0
+"""So long after SIGTERM a job waits for what becomes of it; SLURM kills it after KillWait, which is 30 s by default."""
 TIMES_UP = 20
 """So often."""
 SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
@@ -69,6 +72,8 @@ def opened(
 
 class Slurm:
     """The engine. A job that is preempted or out of time is queued again by itself; one that died is handed back."""
+
+    advice = "`squeue --me` says why"
 
     def __init__(self, executor: Any, jobs: int, program: Sequence[str], environment: Mapping[str, str]) -> None:
         self.executor, self.slots = executor, jobs
@@ -111,8 +116,16 @@ class Attempt:
     place: Path
 
     def __call__(self) -> int:
-        """Make the try."""
-        return conduct_here(self.task, self.program, self.environment, self.place)
+        """Make the try.
+
+        SLURM asks all processes of a job to stop, this one's children too, when it takes the job's place for another or
+        when a person cancels it. The try has then ended, but not so that it should be handed back: what is to become of
+        the job follows, as the signal by which it is queued again or as its end.
+        """
+        code = conduct_here(self.task, self.program, self.environment, self.place)
+        if code == 128 + signal.SIGTERM:
+            time.sleep(END_S)
+        return code
 
     def checkpoint(self) -> Any:
         """Return what the job does when it is queued again: the same, for a run goes on by itself."""
@@ -131,7 +144,8 @@ def _end(task: Task, job: Any) -> Try:
         return Try(task, IN_VAIN, f"job {job.job_id}: {last}")
     except UncompletedJobError:
         cancelled = job.state.startswith("CANCELLED")  # by a person, who would not want it back
-        return Try(task, IN_VAIN if cancelled else DIED, f"job {job.job_id} ended without a result ({job.state})")
+        how = f"job {job.job_id} ended without a result ({job.state}; its own log: {job.paths.stderr})"
+        return Try(task, IN_VAIN if cancelled else DIED, how)
 
 
 def _read(settings: str) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Engine(Protocol):
 
     slots: int
     """How many tasks it takes at a time."""
+    advice: str
+    """What says why a task that it has taken does not begin."""
 
     def start(self, task: Task) -> None:
         """Begin one try; at most `slots` are under way."""
