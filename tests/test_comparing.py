@@ -15,6 +15,7 @@ from wsseg.cli import app
 from wsseg.comparing import gathered
 from wsseg.contracts import DataError, RecipeError
 from wsseg.evaluation.scoring import Row, write_csv
+from wsseg.tracking.locks import lock
 
 RUNNER = CliRunner()
 
@@ -119,6 +120,20 @@ def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path) -> None:
     }
     assert comparing._reference(places) == "full"
     assert comparing._reference({"weak": places["weak"]}) == "weak"
+
+
+def test_a_report_is_written_by_one_call_at_a_time(two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = {name: {"patient": name, "for": ["scoring"]} for name in "abc"}
+    runs = [make_run(tmp_path / recipe.stem, recipe, clean, 0.5) for recipe in two]
+    out, seen = tmp_path / "out", []
+
+    def write(*_: object) -> None:
+        with (out / ".lock").open("ab") as file:
+            seen.append(lock(file, wait=False))
+
+    monkeypatch.setattr(comparing, "_write", write)
+    wsseg("compare", *runs, "--out", out)
+    assert seen == [False], "another call waits until this one has written"
 
 
 def stands_in_mlflow(out: Path) -> None:

@@ -21,6 +21,7 @@ from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
 from wsseg.evaluation.comparison.report import Setting
 from wsseg.files import write_safely
 from wsseg.runs import RunFolder
+from wsseg.tracking.address import alone
 from wsseg.tracking.record import RECORD, git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
@@ -98,7 +99,8 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
         places[arm].append(task.folder)
     runs = gathered(places)
     found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
-    _write(wish.out, found, runs, command, report)
+    with alone(wish.out):  # two calls that wait for the same last run go on at the same moment
+        _write(wish.out, found, runs, command, report)
     return found
 
 

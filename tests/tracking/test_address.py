@@ -35,6 +35,7 @@ def test_a_local_store_has_a_folder(tmp_path: Path) -> None:
     [
         ("http://joe:pass%40word@host:5000/a", "http://host:5000/a"),
         ("http://joe:p@ss@host/a?token=x", "http://host/a"),
+        ("http://joe:p@ss/wo?rd@host/a", "http://host/a"),
         ("postgresql://joe:secret@host/db?password=secret", "postgresql://host/db"),
         ("sqlite:////a@b/mlflow.db", "sqlite:////a@b/mlflow.db"),
     ],
@@ -54,6 +55,8 @@ def test_a_reason_is_the_root_without_secrets() -> None:
         told = reason(error, uri)
     assert told == "no route with *** to http://host:5000"
     assert reason(TimeoutError(), uri) == "TimeoutError"
+    assert reason(ValueError("no port 'p@ss/word'"), "http://joe:p@ss/word@host") == "no port '***'"
+    assert reason(ValueError("Invalid IPv6 URL"), "http://[::1") == "Invalid IPv6 URL"
 
 
 class Answer(BaseHTTPRequestHandler):

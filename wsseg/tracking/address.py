@@ -10,7 +10,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -53,7 +53,7 @@ def public(uri: str) -> str:
     """Return an address without user, password and query; a SQLite file has no secrets."""
     if uri.startswith("sqlite"):
         return uri
-    return re.sub(r"(?<=//)[^/\s]*@", "", uri).split("?")[0]
+    return re.sub(r"(?<=//)\S*@", "", uri).split("?")[0]  # to the last @: a password may hold / and @ as they are
 
 
 def reason(error: BaseException, uri: str) -> str:
@@ -61,8 +61,8 @@ def reason(error: BaseException, uri: str) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     text = str(error).strip() or type(error).__name__
-    password = urlsplit(uri).password or ""
-    for secret in filter(None, (password, unquote(password))):
+    password = re.search(r"//[^:]*:(.*)@", uri)
+    for secret in {password[1], unquote(password[1])} - {""} if password else ():
         text = text.replace(secret, "***")
     return public(text.splitlines()[0])[:160]
 
@@ -89,13 +89,17 @@ def check_health(uri: str) -> None:
 
 @contextmanager
 def alone(folder: Path | None) -> Iterator[None]:
-    """Keep other processes out of what is done within: a new store must not be set up twice at once."""
+    """Keep other processes out of what is done within: a new store must not be set up twice at once.
+
+    On a file system without locks nobody is kept out.
+    """
     if folder is None:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("ab") as file:
-        lock(file, wait=True)
+        with suppress(OSError):
+            lock(file, wait=True)
         yield  # closing the file ends the lock
 
 
