@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsseg.engines.tasks import Task
 from wsseg.plugins import suggest
 from wsseg.recipe import read_recipe
 from wsseg.schema import Recipe
+from wsseg.tracking.record import last_step
 
 SHARED = ("root", "folds", "patient")
 """What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
@@ -110,8 +112,14 @@ def planned(
                 words = (*arm.overrides, *own, "--run-dir", str(folder), "--resume")
                 name = f"{arm.name}, fold {fold}, seed {seed}"
                 train = ("train", str(arm.recipe), *words)
-                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json")
+                share = partial(_share, folder, recipes[arm.name].training.iterations)
+                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json", share)
     return tasks
+
+
+def _share(folder: Path, iterations: int) -> float:
+    """Return how much of a run's training is done."""
+    return min(1.0, last_step(folder) / iterations)
 
 
 def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:

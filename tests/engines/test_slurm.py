@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.engines import conducting
+from wsseg.engines import waiting
 from wsseg.engines.conducting import conduct
 from wsseg.faults import RecipeError
 
@@ -76,7 +76,7 @@ def test_a_queue_in_which_nothing_begins_is_told_of(
         (place / name).write_text(f'#!/bin/sh\nprintf "%b\\n" "{said}"\n')
         (place / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(conducting, "WAITING_S", 2.0)
+    monkeypatch.setattr(waiting, "WAITING_S", 2.0)
     monkeypatch.setattr(listener, "say", lambda text: (listener.lines.append(text), cancelled.touch()))
     (outcome,) = conduct([make_task("late")], "slurm", 1, 0, 3, listener, program)
     assert listener.lines[0] == "late: has waited 0 min for a place to begin; `squeue --me` says why"

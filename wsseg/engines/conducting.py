@@ -6,25 +6,26 @@ import importlib.util
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsseg.engines import local, on_ray, slurm
 from wsseg.engines.tasks import IN_VAIN, Engine, Outcome, Task, Try
+from wsseg.engines.waiting import Queue
 from wsseg.faults import RecipeError
 
 if TYPE_CHECKING:
     from wsseg.contracts import Reporter
 
-LOOK_S = 0.5
 VISIBLE_S = 90.0
 """So long what another machine has written may stay unseen here: network file systems remember for up to a minute."""
-WAITING_S = 120.0
-"""A run that has not begun for so long is told of, and then after four times as long, and so on."""
 NEEDS = {"ray": ("ray", "ray>=2.40,<3"), "slurm": ("submitit", "submitit>=1.5,<2")}
 """What has to be installed for an engine, and how pip calls it."""
+
+LOOK_S = 5.0
+"""So often the bar is told how far the running tasks have come."""
 
 
 def conduct(
@@ -97,19 +98,20 @@ def _conduct(
         return
     began: dict[Task, float] = {}
     tries: Counter[Task] = Counter()
-    running = 0
+    running: list[Task] = []
+    ended, looked = len(finished), time.monotonic()
     with opened as engine, report.progress("runs", len(tasks), len(finished)) as bar:
-        queue = _Queue(engine, report)
+        queue = Queue(engine.advice, report)
         while waiting or running:
-            while waiting and running < engine.slots:
+            while waiting and len(running) < engine.slots:
                 task = waiting.popleft()
                 began.setdefault(task, time.monotonic())
                 queue.enter(task)
                 engine.start(task)
-                running += 1
+                running.append(task)
             queue.tell()
             for end in map(_believed, engine.ended()):
-                running -= 1
+                running.remove(end.task)
                 queue.leave(end.task)
                 tries[end.task] += 1
                 if end.code not in (0, IN_VAIN) and tries[end.task] <= retries:
@@ -117,47 +119,23 @@ def _conduct(
                     waiting.appendleft(end.task)
                     continue
                 seconds = time.monotonic() - began[end.task]
-                bar.advance(f"{end.task.name}: {'failed' if end.code else f'{seconds / 60:.1f} min'}")
-                if end.code and (waiting or running):
-                    report.say(f"{_told(end)}; given up, the others go on")
-                yield Outcome(end.task, _told(end) if end.code else "", seconds)
+                ended += 1
+                bar.reach(ended, f"{end.task.name}: {'failed' if end.code else f'{seconds / 60:.1f} min'}")
+                fault = _told(end) if end.code else ""
+                if fault and (waiting or running):
+                    report.say(f"{fault}; given up, the others go on")
+                yield Outcome(end.task, fault, seconds)
+            if running and time.monotonic() - looked > LOOK_S:
+                shares = {task.name: task.share() for task in running}
+                bar.reach(ended + sum(shares.values()), _under_way(shares))
+                looked = time.monotonic()
 
 
-class _Queue:
-    """Tries that an engine has taken but not begun: a try begins by writing into its task's log."""
-
-    def __init__(self, engine: Engine, report: Reporter) -> None:
-        self.engine, self.report = engine, report
-        self.sizes: dict[Task, tuple[int, float]] = {}
-        self.patience = WAITING_S
-
-    def enter(self, task: Task) -> None:
-        """Note a task that is about to be started."""
-        self.sizes[task] = _size(task), time.monotonic()
-
-    def leave(self, task: Task) -> None:
-        """Forget a task whose try has ended."""
-        self.sizes.pop(task, None)
-
-    def tell(self) -> None:
-        """Say which tries wait, rarely."""
-        now = time.monotonic()
-        if not self.sizes:
-            self.patience = WAITING_S
-        elif now - min(since for _, since in self.sizes.values()) > self.patience:
-            self.sizes = {task: entry for task, entry in self.sizes.items() if _size(task) == entry[0]}
-            if self.sizes:
-                task, (_, since) = min(self.sizes.items(), key=lambda entry: entry[1][1])
-                more = f", {len(self.sizes) - 1} more with it" if len(self.sizes) > 1 else ""
-                waited = f"{task.name}: has waited {(now - since) / 60:.0f} min for a place to begin{more}"
-                self.report.say(f"{waited}; {self.engine.advice}")
-                self.patience *= 4
-
-
-def _size(task: Task) -> int:
-    """Return the size of a task's log."""
-    log = task.folder / "log.txt"
-    return log.stat().st_size if log.is_file() else 0
+def _under_way(shares: Mapping[str, float]) -> str:
+    """Return how far each running task has come; of many, how far the last and the first."""
+    if len(shares) > 2:
+        return f"{len(shares)} under way, {min(shares.values()):.0%} to {max(shares.values()):.0%} done"
+    return "; ".join(f"{name}: {share:.0%}" for name, share in shares.items())
 
 
 def _believed(end: Try) -> Try:
@@ -167,7 +145,7 @@ def _believed(end: Try) -> Try:
         if time.monotonic() > until:
             how = f"ended well, but {end.task.done} is not to be seen here; do all machines share that folder?"
             return Try(end.task, IN_VAIN, how)
-        time.sleep(LOOK_S)
+        time.sleep(0.5)
         with suppress(OSError):
             list(end.task.folder.iterdir())  # makes a network file system ask again
     return end
