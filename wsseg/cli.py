@@ -45,7 +45,7 @@ def _mending() -> Iterator[None]:
         )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("stopped; what train has begun goes on by the same command with --run-dir and --resume", err=True)
+        typer.echo("stopped; the same command goes on or begins again (train: with --run-dir and --resume)", err=True)
         raise typer.Exit(130) from None
 
 

@@ -9,11 +9,13 @@ import textwrap
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wsseg.engines import conducting, local
+from wsseg.engines.attempt import conduct_here
 from wsseg.engines.conducting import conduct
 from wsseg.engines.tasks import Outcome, Task, Try
 from wsseg.faults import RecipeError
@@ -103,6 +105,13 @@ def test_a_fault_is_told_while_the_others_still_run(make_task, program, listener
     assert [outcome.fault for outcome in results] == [""] and len(listener.lines) == 1
 
 
+def test_a_machine_without_the_folder_of_the_command_makes_none(make_task, program, tmp_path: Path) -> None:
+    task = replace(make_task("a"), folder=Path("runs/a"))
+    with pytest.raises(FileNotFoundError, match="elsewhere is not there on"):
+        conduct_here(task, program, {}, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_what_other_machines_have_finished_is_believed_once_it_is_seen(
     make_task, listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,8 +149,10 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
     tasks = [make_task("a", "long"), make_task("b")]
     script = f"""
         from contextlib import nullcontext
+from dataclasses import replace
         from pathlib import PosixPath
-        from wsseg.engines.conducting import conduct
+        from wsseg.engines.attempt import conduct_here
+from wsseg.engines.conducting import conduct
         from wsseg.engines.tasks import Task
 
         class Quiet:

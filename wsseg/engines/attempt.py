@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -60,7 +61,13 @@ def begin(
 
 
 def conduct_here(task: Task, program: Sequence[str], environment: Mapping[str, str], place: Path) -> int:
-    """Make one try in the process of a cluster's worker, and return its exit code; arguments as those of `begin`."""
+    """Make one try in the process of a cluster's worker, and return its exit code; arguments as those of `begin`.
+
+    Raises:
+        FileNotFoundError: The worker's machine has no such `place`; nothing is made there.
+    """
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place} is not there on {socket.gethostname()}")
     process = begin(task, program, environment, place)
     try:
         while process.poll() is None:  # not `wait`: it would not notice that Ray wants to end the task

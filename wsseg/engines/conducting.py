@@ -155,7 +155,8 @@ def _told(end: Try) -> str:
     """Return how a try ended, in a sentence that says where to look."""
     log = end.task.folder / "log.txt"
     how = end.how or _killed(end.code) or _last_words(log) or f"ended with exit code {end.code}"
-    return f"{end.task.name}: {how} (see {log})"
+    where = f"see {log}" if log.is_file() else f"{log} is not to be seen here"
+    return f"{end.task.name}: {how} ({where})"
 
 
 def _killed(code: int) -> str:

@@ -29,7 +29,11 @@ LOOK_S = 1.0
 CORES = 8
 """Cores of a job, unless the settings say otherwise (`cpus_per_task`)."""
 LIMIT_MIN = 24 * 60
-"""Minutes of a job, unless the settings or SBATCH_TIMELIMIT say otherwise; one whose time is up is queued again."""
+"""Minutes of a job, unless the settings say otherwise; one whose time is up is queued again.
+
+`timeout_min` says it, not SBATCH_TIMELIMIT: submitit does not know of that, takes such an end for one in favour of
+other jobs, and does not count it.
+"""
 END_S = 60.0
 """So long after SIGTERM a job waits for what becomes of it; SLURM kills it after KillWait, which is 30 s by default."""
 TIMES_UP = 20
