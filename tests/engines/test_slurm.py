@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.engines import waiting
+from wsseg.engines import slurm, waiting
 from wsseg.engines.conducting import conduct
 from wsseg.faults import RecipeError
 
@@ -78,7 +78,9 @@ def test_a_queue_in_which_nothing_begins_is_told_of(
     monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(waiting, "WAITING_S", 2.0)
     monkeypatch.setattr(listener, "say", lambda text: (listener.lines.append(text), cancelled.touch()))
-    (outcome,) = conduct([make_task("late")], "slurm", 1, 0, 3, listener, program)
+    (outcome,) = conduct([make_task("late")], "slurm:cpus_per_task=6", 1, 0, 3, listener, program)
+    job = (tmp_path / "slurm" / "7_submission.sh").read_text()
+    assert job.count("--cpus-per-task=6") == 2, "SLURM's job has them, and so has what it runs"
     assert listener.lines[0] == "late: has waited 0 min for a place to begin; `squeue --me` says why"
     assert "job 7 ended without a result (CANCELLED by 0; its own log: " in outcome.fault
 
@@ -95,6 +97,12 @@ def test_settings_are_slurms_own(make_task, tries, program, listener) -> None:
     task = make_task("a")
     (outcome,) = conduct([task], "slurm:partition=gpu,cpus_per_task=3", 1, 0, 0, listener, program)
     assert not outcome.fault and tries(task)[0]["OMP_NUM_THREADS"] == "3"
+
+
+def test_settings_may_be_lists() -> None:
+    found = slurm._read("partition=gpu,long,exclude=n[1,2],gres=gpu:a100:1,mem_gb=32")
+    lists = {"slurm_partition": "gpu,long", "slurm_exclude": "n[1,2]"}
+    assert found == {**lists, "slurm_gres": "gpu:a100:1", "mem_gb": 32}
 
 
 @pytest.mark.parametrize(

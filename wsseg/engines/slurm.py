@@ -8,6 +8,7 @@ wsseg, recipes, data and runs at the same paths.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ def opened(
         raise RecipeError(f"--gpus {gpus:g}: a job of SLURM has whole GPUs; choose 1, or 0")
     cores = CORES if there else max(1, len(own_cores()) // jobs)
     wanted = {"timeout_min": LIMIT_MIN, "cpus_per_task": cores, "gpus_per_node": ceil(gpus) or None, **said}
+    if there:  # srun of SLURM 22.05 and 23.02 does not inherit it, and binds the run to a single core
+        wanted.setdefault("slurm_srun_args", [f"--cpus-per-task={wanted['cpus_per_task']}"])
     try:
         executor.update_parameters(**wanted)
     except (NameError, ValueError, AssertionError) as error:
@@ -153,9 +156,9 @@ def _end(task: Task, job: Any) -> Try:
 
 
 def _read(settings: str) -> dict[str, Any]:
-    """Read `key=value,key=value`; numbers become numbers."""
+    """Read `key=value,key=value`; numbers become numbers, and a value may be a list: `partition=a,b,exclude=n[1,2]`."""
     found: dict[str, Any] = {}
-    for word in filter(None, settings.split(",")):
+    for word in filter(None, re.split(r",(?=\w+=)", settings)):
         key, equals, value = word.partition("=")
         if not (key and equals and value):
             raise RecipeError(f"--on slurm:{settings}: {word!r}: expected key=value")
