@@ -52,14 +52,15 @@ def test_the_bar_tells_how_far_running_tasks_have_come(
     go, seen = tmp_path / "go", []
 
     def share() -> float:
-        seen.append(0.25)
-        if len(seen) == 3:
+        seen.append(0.25 if len(seen) < 2 else 1.0)
+        if len(seen) == 4:
             go.touch()
         return seen[-1]
 
     tasks = [dataclasses.replace(make_task(name, f"after {go}"), share=share) for name in ("a", "b")]
     assert not any(outcome.fault for outcome in conduct(tasks, "local", 2, 1, 0, listener, program))
     assert listener.reached[0] == 0.5 and listener.notes[0] == "a: 25%; b: 25%"
+    assert listener.reached[1] == 1.98, "what still predicts and scores has not ended"
     assert listener.reached[-1] == 2
 
 

@@ -26,6 +26,8 @@ NEEDS = {"ray": ("ray", "ray>=2.40,<3"), "slurm": ("submitit", "submitit>=1.5,<2
 
 LOOK_S = 5.0
 """So often the bar is told how far the running tasks have come."""
+ALMOST = 0.99
+"""No task that still runs has come farther: after its last step it predicts and scores."""
 
 
 def conduct(
@@ -126,7 +128,7 @@ def _conduct(
                     report.say(f"{fault}; given up, the others go on")
                 yield Outcome(end.task, fault, seconds)
             if running and time.monotonic() - looked > LOOK_S:
-                shares = {task.name: task.share() for task in running}
+                shares = {task.name: min(task.share(), ALMOST) for task in running}
                 bar.reach(ended + sum(shares.values()), _under_way(shares))
                 looked = time.monotonic()
 
