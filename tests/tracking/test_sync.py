@@ -95,6 +95,16 @@ def test_a_child_that_is_nowhere_is_told_of(stores: list[str], make_runs: Make, 
     assert told == [f"{parent}: 1 of its runs are not there (e.g. {children[1]}); sync them"]
 
 
+def test_runs_of_a_comparison_are_told_apart(stores: list[str], make_runs: Make, tmp_path: Path, recorder: Any) -> None:
+    parent, children = make_runs(tmp_path / "runs")
+    for arm, child in zip(("full", "weak"), children, strict=True):
+        (parent / arm / "fold_0").mkdir(parents=True)
+        child.rename(parent / arm / "fold_0" / "seed_1")
+    sync([parent], stores[0], recorder)
+    names = [row[0] for row in recorder.tables[f"sent to {stores[0]}"][1:]]
+    assert names == ["runs/parent", "runs/parent/full/fold_0/seed_1", "runs/parent/weak/fold_0/seed_1"]
+
+
 def test_what_cannot_be_sent_is_refused_before_anything_is(tmp_path: Path, make_runs: Make, recorder: Any) -> None:
     parent, _ = make_runs(tmp_path / "runs")
     (tmp_path / "empty").mkdir()

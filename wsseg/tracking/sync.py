@@ -36,6 +36,7 @@ def sync(paths: Sequence[Path], uri: str | None, report: Reporter) -> None:
             store did not take all of it: the others were sent.
     """
     records = _records(paths)
+    above = Path(os.path.commonpath([record.parent.parent for record in records])).parent
     store = _reach(store_address(uri))
     sent: dict[Path, Sender] = {}
     rows: list[list[str]] = []
@@ -46,7 +47,7 @@ def sync(paths: Sequence[Path], uri: str | None, report: Reporter) -> None:
             with _telling(record, store, faults), claimed(record) as free:
                 if not free:
                     raise BlockingIOError("a process is writing or sending it")
-                rows.append(_send(record, sender, bar))
+                rows.append(_send(record.parent.relative_to(above).as_posix(), sender, bar))
                 sent[record] = sender
     for record, sender in sent.items():  # now that all are there
         with _telling(record, store, faults):
@@ -109,9 +110,8 @@ def _reach(uri: str) -> MlflowStore:
     return store
 
 
-def _send(record: Path, sender: Sender, bar: Progress) -> list[str]:
+def _send(name: str, sender: Sender, bar: Progress) -> list[str]:
     """Send a run; return its row of the table."""
-    name = "/".join(record.parent.parts[-2:])
     before = sender.kept, sender.sent
     sender.send(lambda file: bar.advance(f"{name} {file}"))
     ended = sender.conclude()
