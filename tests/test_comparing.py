@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from wsseg.cli import app
 from wsseg.comparing import gathered
 from wsseg.contracts import DataError, RecipeError
 from wsseg.evaluation.scoring import Row, write_csv
+from wsseg.recipe import read_recipe
 
 RUNNER = CliRunner()
 
@@ -79,17 +81,88 @@ def test_recipes_that_are_no_fair_comparison_are_refused(two, tmp_path: Path) ->
     assert "full: has data.folds=2, so at most that many --folds; 3 were asked for" in text
 
 
-def make_run(folder: Path, recipe: Path, opened: dict, dice: float) -> Path:
+def make_run(folder: Path, recipe: Path, opened: dict, dice: float, words: Sequence[str] = ()) -> Path:
     """What a finished run leaves behind, as far as a comparison reads it."""
-    from wsseg.recipe import read_recipe
-
     folder.mkdir(parents=True)
-    (folder / "resolved.json").write_text(json.dumps(read_recipe(recipe).resolved()))
+    (folder / "resolved.json").write_text(json.dumps(read_recipe(recipe, words).resolved()))
     (folder / "finished.json").write_text("{}")
     (folder / "opened.json").write_text(json.dumps(opened))
     names = [case for case, entry in opened.items() if "scoring" in entry["for"]]
     write_csv([Row(case, "left", dice, 1.0, 1.0, dice, 1.0, 1.0) for case in names], folder / "scores.csv")
     return folder
+
+
+OPENED = {"b": {"patient": "b", "for": ["scoring"]}}
+
+
+def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_path: Path) -> None:
+    weak, full = two
+    arms = read_arms([str(weak), f"{full} seed=5"])
+    with pytest.raises(RecipeError, match="seed differs .test: 1, full: 5.; give all of them one, e.g. seed=1"):
+        planned(arms, tmp_path / "out", folds=1, seeds=2)
+    run = make_run(tmp_path / "run", full, OPENED, 0.5, ["data.fold=1"])
+    with pytest.raises(RecipeError, match="full: has fold 1 seed 1, but test has fold 0 seed 1, fold 0 seed 2; give"):
+        planned(read_arms([str(weak), str(run)]), tmp_path / "out", folds=1, seeds=2)
+
+
+def test_surface_tolerances_that_differ_are_refused(two, tmp_path: Path) -> None:
+    weak, full = two
+    with pytest.raises(RecipeError, match="evaluation.tolerance_mm differs"):
+        planned(read_arms([str(weak), f"{full} evaluation.tolerance_mm=3"]), tmp_path / "out", 1, 1)
+
+
+def test_a_run_that_finished_under_another_recipe_is_not_taken_for_this_one(two, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make_run(out / "test" / "fold_0" / "seed_1", two[0], OPENED, 0.5)
+    words = [str(word) for word in two]
+    assert planned(read_arms(words), out, 1, 1)["test", 0, 1].done.is_file()
+    with pytest.raises(RecipeError) as caught:
+        planned(read_arms([*words, "training.iterations=9", "prediction.mirror=true"]), out, 1, 1)
+    (fault,) = caught.value.faults
+    assert "seed_1: has finished with another recipe (prediction.mirror=False, now True, training.iterations=6" in fault
+    assert "choose another --out" in fault
+    planned(read_arms([*words, "tracking.experiment=x", "data.root=/elsewhere"]), out, 1, 1)  # decides no score
+
+
+def test_a_directory_of_several_recipes_or_twice_the_same_run_is_no_arm(two, tmp_path: Path) -> None:
+    weak, full = two
+    runs = tmp_path / "runs"
+    make_run(runs / "a", weak, OPENED, 0.5)
+    make_run(runs / "b", weak, OPENED, 0.6)
+    make_run(runs / "c", weak, OPENED, 0.7, ["supervision.prototype_contrast.weight=0", "data.fold=1"])
+    with pytest.raises(RecipeError) as caught:
+        planned(read_arms([f"all: {runs}", str(full)]), tmp_path / "out", 1, 1)
+    text = "\n".join(caught.value.faults)
+    assert f"{runs / 'b'}: is of the same fold and seed as {runs / 'a'}; all needs one of them" in text
+    assert f"{runs / 'c'}: is of another recipe than {runs / 'a'} (supervision.prototype_contrast.weight=0.1" in text
+
+
+def test_names_whose_folders_would_be_one_are_refused(two, tmp_path: Path) -> None:
+    arms = read_arms([f"CRF: {two[0]}", f"+ CRF: {two[1]}", f"++: {two[0]}", f"figures: {two[0]}"])
+    with pytest.raises(RecipeError) as caught:
+        planned(arms, tmp_path / "out", 1, 1)
+    text = "\n".join(caught.value.faults)
+    assert f"'+ CRF': its runs would lie in {tmp_path / 'out' / 'CRF'}, as 'CRF' would" in text
+    assert "'++': its runs" in text and "'figures': its runs" in text
+
+
+def test_a_dataset_without_dense_labels_is_refused_before_training(two, tmp_path: Path) -> None:
+    for path in (tmp_path / "made" / "labelsTr").iterdir():
+        path.unlink()
+    words = [f"a: {two[0]}", f"b: {two[0]} training.lr=0.1", "--out", tmp_path / "out"]
+    said = wsseg("compare", *words, code=2).stderr
+    assert "has no dense label of any case, so nothing could be compared" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_at_hand_are_looked_at_before_others_are_trained(two, tmp_path: Path) -> None:
+    weak, full = two
+    leak = make_run(tmp_path / "leak", full, {"b": {"patient": "b", "for": ["scoring", "training"]}}, 0.5)
+    empty = make_run(tmp_path / "empty", full, OPENED, 0.5)
+    (empty / "scores.csv").unlink()
+    said = wsseg("compare", weak, f"leak: {leak}", f"empty: {empty}", "--out", tmp_path / "out", code=2).stderr
+    assert "was trained on b" in said and "has no scores.csv, as where data.fold is empty" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_learned_from_what_it_is_scored_on_is_refused_with_a_reason(two, tmp_path: Path) -> None:

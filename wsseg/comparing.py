@@ -20,6 +20,7 @@ from wsseg.evaluation.comparison.admission import refusals
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
 from wsseg.evaluation.comparison.report import Setting
 from wsseg.files import write_safely
+from wsseg.recipe import read_recipe
 from wsseg.runs import RunFolder
 from wsseg.tracking.record import RECORD, git_commit, versions
 from wsseg.tracking.tracker import Tracker
@@ -66,8 +67,11 @@ def gathered(places: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Path
     for arm, folders in places.items():
         for folder in folders:
             run = RunFolder(folder)
-            if not run.finished or not (folder / "scores.csv").is_file():
-                faults.append(f"{folder}: has not finished, or has no scores.csv; the same command goes on with it")
+            if not run.finished:
+                faults.append(f"{folder}: has not finished; go on with it (`wsseg train ... --resume`), then compare")
+                continue
+            if not (folder / "scores.csv").is_file():
+                faults.append(f"{folder}: has no scores.csv, as where data.fold is empty; hold a fold out, train again")
                 continue
             opened = run.read("opened.json") if (folder / "opened.json").is_file() else {}
             rows = scoring.read_csv(folder / "scores.csv")
@@ -88,6 +92,9 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
         FaultsError: With all that keeps the runs from being made or from being compared.
     """
     tasks = planned(wish.arms, wish.out, wish.folds, wish.seeds, wish.against)
+    gathered({arm.name: arm.runs for arm in wish.arms})  # what may not be compared is said before hours of training
+    if not all(task.done.is_file() for task in tasks.values()):
+        _check_references(wish.arms)
     work = wish.work
     outcomes = conduct(list(tasks.values()), work.on, work.jobs, work.gpus, work.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
@@ -100,6 +107,17 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
     found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
     _write(wish.out, found, runs, command, report)
     return found
+
+
+def _check_references(arms: Sequence[Arm]) -> None:
+    """See that there is something to score by, before anything is trained. Raises DataError."""
+    path, words = next((arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None)
+    dataset = reporting.dataset_of(read_recipe(path, words))
+    if not any(case.reference for case in dataset.training):
+        raise DataError(
+            f"{dataset.root / reporting.DENSE}: has no dense label of any case, so nothing could be compared; label a "
+            "few cases densely, or train one recipe and answer `wsseg audit RUN`"
+        )
 
 
 def typed(words: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def _minutes(run: Path) -> float | None:
     root = assembly.find_root(data.root, Silent())
     if data.annotation == DENSE or data.root.startswith(assembly.PHANTOM):
         protocol = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else assembly.PHANTOM_STROKES
-        dataset = dataset_of(run)
+        dataset = dataset_of(recipe_of(run))
         return sum(_drawing(protocol, dataset, case) for case in dataset.training if case.name in learned)
     path = root / data.annotation / "annotation.json"
     by_case = read_json(path).get("by_case") if path.is_file() else None
@@ -65,9 +65,8 @@ def _drawing(protocol: CaseProtocol, dataset: Dataset, case: Case) -> float:
     return protocol.seconds.minutes(protocol.draw(dense).effort)
 
 
-def dataset_of(run: Path) -> Dataset:
-    """Return the dataset that a run learned from."""
-    recipe = recipe_of(run)
+def dataset_of(recipe: Recipe) -> Dataset:
+    """Return the dataset that a recipe learns from."""
     return assembly.open_dataset(recipe.data, assembly.wanted_modalities(recipe), Silent())
 
 
@@ -118,7 +117,7 @@ def _dice(run: ScoredRun, case: str) -> list[float]:
 
 def _draw(picture: Path, run: Path, name: str, title: str) -> None:
     """Draw one held-out case as its files show it."""
-    dataset = dataset_of(run)
+    dataset = dataset_of(recipe_of(run))
     case = next(case for case in dataset.training if case.name == name)
     loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
     images = {modality: array for modality, array in loaded.images.items() if array is not None}
