@@ -15,6 +15,8 @@ from wsseg.arms import planned, read_arms
 from wsseg.cli import app
 from wsseg.comparing import gathered
 from wsseg.contracts import DataError, RecipeError
+from wsseg.evaluation.comparison import paired
+from wsseg.evaluation.comparison.paired import ScoredRun
 from wsseg.evaluation.scoring import Row, write_csv
 from wsseg.recipe import read_recipe
 
@@ -98,7 +100,7 @@ OPENED = {"b": {"patient": "b", "for": ["scoring"]}}
 def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_path: Path) -> None:
     weak, full = two
     arms = read_arms([str(weak), f"{full} seed=5"])
-    with pytest.raises(RecipeError, match="seed differs .test: 1, full: 5.; give all of them one, e.g. seed=1"):
+    with pytest.raises(RecipeError, match=r"seed differs \(test: 1, full: 5\); give all of them one, e\.g\. seed=1"):
         planned(arms, tmp_path / "out", folds=1, seeds=2)
     run = make_run(tmp_path / "run", full, OPENED, 0.5, ["data.fold=1"])
     with pytest.raises(RecipeError, match="full: has fold 1 seed 1, but test has fold 0 seed 1, fold 0 seed 2; give"):
@@ -107,7 +109,7 @@ def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_p
 
 def test_surface_tolerances_that_differ_are_refused(two, tmp_path: Path) -> None:
     weak, full = two
-    with pytest.raises(RecipeError, match="evaluation.tolerance_mm differs"):
+    with pytest.raises(RecipeError, match=r"evaluation\.tolerance_mm differs"):
         planned(read_arms([str(weak), f"{full} evaluation.tolerance_mm=3"]), tmp_path / "out", 1, 1)
 
 
@@ -234,6 +236,42 @@ def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path, monkeypatch:
     stands_in_mlflow(out)
     wsseg("compare", *words)
     assert {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs} == begun, "nothing was trained twice"
+
+
+def scored(arm: str, dice: dict[str, float], seed: int) -> ScoredRun:
+    rows = tuple(Row(case, "left", d, 9 * d, d, d, 1.0, 1.0) for case, d in dice.items())
+    return ScoredRun(arm, 0, seed, rows, {case: case for case in dice})
+
+
+def test_cases_to_look_at_are_ranked_by_the_mean_over_seeds(tmp_path: Path, monkeypatch, recorder) -> None:
+    dice = {1: {"a": 0.9, "b": 0.5, "c": 0.6}, 2: {"a": 0.3, "b": 0.5, "c": 0.9}}  # a: best of one, worst of the other
+    runs = [(scored(arm, dice[seed], seed), tmp_path / f"{arm}{seed}") for arm in ("x", "y") for seed in (1, 2)]
+    monkeypatch.setattr(reporting, "_draw", lambda *words: None)
+    part = reporting.draw_cases(tmp_path, paired.compare([run for run, _ in runs], "x"), runs, recorder)
+    assert [caption for caption, _ in part.pictures[:3]] == [
+        "x, worst of 3: b, Dice 0.500 (seed 1), mean of its seeds 0.500",
+        "x, median of 3: a, Dice 0.900 (seed 1), mean of its seeds 0.600",
+        "x, best of 3: c, Dice 0.600 (seed 1), mean of its seeds 0.750",
+    ]
+
+
+def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(two, tmp_path: Path) -> None:
+    weak, full = two
+    opened = {f"case_{n}": {"patient": f"p{n}", "for": ["scoring"]} for n in range(8)}
+    words = []
+    for name, recipe, dice in ((r"+ a $\foo$ <b>|[1]", weak, 0.4), ("_full", full, 0.5)):
+        run = make_run(tmp_path / recipe.stem, recipe, opened, dice, ["data.root=/gone"])
+        plan = {"dataset": "made", "content": {"case_9": "x"}, "training": {"case_9": "p9"}}
+        (run / "plan.json").write_text(json.dumps(plan))
+        words.append(f"{name}: {run}")
+    out = tmp_path / "out"
+    wsseg("compare", *words, "--out", out)
+    page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    assert "+ a $\\foo$ &lt;b&gt;|[1]: Dice 0.400, 80.0 % of _full (0.500); difference -0.100, 95 % interval" in page
+    assert "Not drawn: /gone: no such folder" in page and "<b>" not in page
+    assert "\\+ a $\\\\foo$ \\<b\\>\\|\\[1\\]: Dice" in text
+    assert "_full: labelsTr" in page and "what nobody noted" in page
+    assert page.count("data:image/png;base64,") == 1, "the differences; no curves, minutes or cases are to be had"
 
 
 def test_minutes_of_masks_are_those_of_outlining_every_slice(make_dataset, tmp_path: Path, two) -> None:
