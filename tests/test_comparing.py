@@ -42,11 +42,15 @@ def two(make_dataset, make_recipe, tmp_path: Path) -> tuple[Path, Path]:
 def test_arms_are_recipes_with_their_own_words_and_those_for_all(two) -> None:
     weak, full = two
     found = read_arms(
-        [str(weak), f"CRF off: {weak} supervision.gated_crf.weight=0", str(full), "training.iterations=4"]
-    )
-    assert [arm.name for arm in found] == ["test", "CRF off", "full"]
-    assert found[1].overrides == ("training.iterations=4", "supervision.gated_crf.weight=0")
-    assert found[2].overrides == ("training.iterations=4",)
+        [
+            str(weak), f"CRF off: {weak} supervision.gated_crf.weight=0", str(full), "training.iterations=4",
+            f"lr=0.1: {weak} training.lr=0.1", "supervision.gated_crf.weight={to: 0.1, over: 0.2}",
+        ]
+    )  # fmt: skip
+    assert [arm.name for arm in found] == ["test", "CRF off", "full", "lr=0.1"]
+    for_all = ("training.iterations=4", "supervision.gated_crf.weight={to: 0.1, over: 0.2}")
+    assert found[1].overrides == (*for_all, "supervision.gated_crf.weight=0")
+    assert found[2].overrides == for_all
 
 
 def test_all_faults_of_the_words_at_once(two, tmp_path: Path) -> None:
@@ -272,6 +276,20 @@ def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(t
     assert "\\+ a $\\\\foo$ \\<b\\>\\|\\[1\\]: Dice" in text
     assert "_full: labelsTr" in page and "what nobody noted" in page
     assert page.count("data:image/png;base64,") == 1, "the differences; no curves, minutes or cases are to be had"
+
+
+def test_minutes_of_another_set_of_a_phantom_are_those_of_its_receipt(two, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "made" / "annotations" / "points"
+    folder.mkdir(parents=True)
+    receipt = {"by_case": {"case_000": {"minutes": 2.5}, "case_001": {"minutes": 4}}}
+    (folder / "annotation.json").write_text(json.dumps(receipt))
+    monkeypatch.setattr(reporting.assembly, "find_root", lambda root, report: tmp_path / "made")
+    run = make_run(tmp_path / "run", two[0], {}, 0.5, ["data.root=phantom:npc", "data.annotation=annotations/points"])
+    (run / "plan.json").write_text(json.dumps({"training": {"case_000": "case_000", "case_007": "case_007"}}))
+    assert reporting.minutes([run]) == 2.5
+    receipt["by_case"]["case_000"] = {}
+    (folder / "annotation.json").write_text(json.dumps(receipt))
+    assert reporting.minutes([run]) is None, "a receipt without minutes tells none"
 
 
 def test_minutes_of_masks_are_those_of_outlining_every_slice(make_dataset, tmp_path: Path, two) -> None:

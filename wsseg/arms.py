@@ -63,7 +63,7 @@ def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
 
 
 def _is_override(word: str) -> bool:
-    return bool(re.match(r"[A-Za-z_.0-9]+=", word))
+    return bool(re.match(r"[A-Za-z_.0-9]+=(?![^:/{\['\"]*:\s)", word))  # `lr=0.1: RECIPE` gives a recipe a name
 
 
 def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
@@ -146,14 +146,16 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> 
 
 def _mixed(name: str, runs: Mapping[Path, Recipe]) -> list[str]:
     """Say which runs of an arm are of another recipe than the first, or of the same fold and seed as another."""
-    faults = []
     seen: dict[tuple[int | None, int], Path] = {}
     first, *_ = runs
     wanted = _common(runs[first])
+    strange = {run: told for run, recipe in runs.items() if (told := _differences(wanted, _common(recipe), "here"))}
+    faults = [
+        f"{run}: is of another recipe than {first} ({told}); name the runs of each recipe by themselves"
+        for run, told in [*strange.items()][:1]
+    ]
     for run, recipe in runs.items():
-        if told := _differences(wanted, _common(recipe), "here"):
-            faults.append(f"{run}: is of another recipe than {first} ({told}); name each recipe's runs by themselves")
-        elif (other := seen.setdefault((recipe.data.fold, recipe.seed), run)) != run:
+        if run not in strange and (other := seen.setdefault((recipe.data.fold, recipe.seed), run)) != run:
             faults.append(f"{run}: is of the same fold and seed as {other}; {name} needs one of them")
     return faults
 

@@ -23,6 +23,8 @@ from wsseg.schema import Recipe
 from wsseg.tracking.record import RECORD, number, read_lines, versions
 
 DENSE = "labelsTr"
+STROKES = "scribblesTr"
+"""Where an embedded phantom's own strokes lie, which have no receipt; other sets of it have theirs."""
 
 
 def recipe_of(run: Path) -> Recipe:
@@ -48,8 +50,10 @@ def minutes(runs: Sequence[Path]) -> float | None:
 def _minutes(run: Path) -> float | None:
     data, learned = recipe_of(run).data, RunFolder(run).read("plan.json")["training"]
     root = assembly.find_root(data.root, Silent())
-    if data.annotation == DENSE or data.root.startswith(assembly.PHANTOM):
-        protocol = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else assembly.PHANTOM_STROKES
+    protocol: CaseProtocol | None = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else None
+    if data.root.startswith(assembly.PHANTOM) and data.annotation == STROKES:
+        protocol = assembly.PHANTOM_STROKES
+    if protocol is not None:
         dataset = dataset_of(recipe_of(run))
         return sum(_drawing(protocol, dataset, case) for case in dataset.training if case.name in learned)
     path = root / data.annotation / "annotation.json"

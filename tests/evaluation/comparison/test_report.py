@@ -38,6 +38,11 @@ def test_too_few_patients_still_get_their_seeds():
     )
 
 
+def test_a_reference_that_failed_altogether_has_no_share():
+    (sentence,) = answer(compare([run("full", level(0.0, 2, 0)), run("weak", level(0.4, 2, 0))], "full"))
+    assert sentence.startswith("weak: Dice 0.400, against full (0.000); difference +0.400;")
+
+
 def test_tables_say_what_brackets_and_signs_mean():
     one = compare([run("full", level(0.5)), run("weak", level(0.4))], "full")
     two = compare([run(arm, level(d), s) for arm, d in (("full", 0.5), ("weak", 0.4)) for s in (1, 2)], "full")

@@ -48,8 +48,8 @@ def answer(comparison: Comparison) -> list[str]:
 
 def _sentence(comparison: Comparison, found: Difference) -> str:
     mine, other = (comparison.score(arm, "dice").mean for arm in (found.arm, found.against))
-    start = f"{found.arm}: Dice {mine:.3f}, {100 * found.share:.1f} % of {found.against} ({other:.3f}); "
-    start += f"difference {found.mean:+.3f}"
+    share = "against" if math.isnan(found.share) else f"{100 * found.share:.1f} % of"
+    start = f"{found.arm}: Dice {mine:.3f}, {share} {found.against} ({other:.3f}); difference {found.mean:+.3f}"
     seeds = f"; {by_seed(found.by_seed)}" if len(found.by_seed) > 1 else ""
     if not found.interval.known:
         n = len(set(comparison.patients.values()))
