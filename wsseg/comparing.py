@@ -186,7 +186,9 @@ def _track(
             if (path / RECORD).is_file():
                 tracker.adopt(path)
         means = {
-            f"{s.metric}/{scoring.plain(s.arm)}": s.mean for s in found.scores if s.class_name == found.classes[-1]
+            f"{s.metric}/{scoring.plain(s.arm)[:200]}": s.mean
+            for s in found.scores
+            if s.class_name == found.classes[-1]
         }
         tracker.metrics(means, first.training.iterations)
         for name in ("report.html", "report.md", "scores.csv"):
@@ -216,7 +218,7 @@ def _setting(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> Setting:
         iterations=first.training.iterations,
         tolerance_mm=first.evaluation.tolerance_mm,
         facts=(
-            f"Preprocessed data {data} (sha256 over all cases); learned from {', '.join(dict.fromkeys(learned))}.",
+            f"Preprocessed data {data} (sha256 over all cases); learned from {'; '.join(dict.fromkeys(learned))}.",
             f"Trained with {', '.join(made) or 'what nobody noted (no record.jsonl)'}.",
             f"Compared with wsseg {versions()['wsseg']}, commit {git_commit(Path(__file__).parent) or 'unknown'}.",
         ),

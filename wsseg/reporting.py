@@ -177,7 +177,7 @@ def illustrate(
         rows = tuple((arm, f"{m:.0f}", f"{comparison.score(arm, 'dice').mean:.3f}") for arm, m in cost.items())
         parts["costs"] = Part(
             "Dice against annotation time", text, ("recipe", "minutes", "dice"), rows,
-            pictures=(("Dice against the minutes that the annotation would take", picture),),
+            pictures=(("Dice against the minutes that the annotation would take; dashes are single seeds", picture),),
         )  # fmt: skip
     if logged := curves(places):
         picture = figures.draw_curves(folder / "curves.png", logged)

@@ -47,6 +47,7 @@ def test_tables_say_what_brackets_and_signs_mean():
     one = compare([run("full", level(0.5)), run("weak", level(0.4))], "full")
     two = compare([run(arm, level(d), s) for arm, d in (("full", 0.5), ("weak", 0.4)) for s in (1, 2)], "full")
     assert not score_table(one, 2.0).text
+    assert score_table(one, 2.0).title == "Scores: GTV", "one class has no mean of classes"
     assert "in brackets, the lowest and the highest mean of a single seed" in score_table(two, 2.0).text[0]
     assert "of hd95 and assd less, so a negative one is" in difference_table(one).text[0]
 

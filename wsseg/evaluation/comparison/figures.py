@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from wsseg.evaluation.comparison.paired import MEAN, Comparison
+from wsseg.evaluation.comparison.paired import Comparison
 from wsseg.evaluation.overlay import PALETTE
 
 Curve = Sequence[tuple[int, float]]
@@ -69,7 +69,7 @@ def draw_costs(path: Path, comparison: Comparison, minutes: Mapping[str, float])
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("minutes of drawing, all training cases of a fold (the protocol's cost model)")
-    axes.set_ylabel(f"dice, {MEAN} of the classes")
+    axes.set_ylabel(f"dice, {word(comparison.called())}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _save(figure, path)

@@ -113,6 +113,11 @@ class Comparison:
     patients: Mapping[str, str]
     left_out: Mapping[str, str]
 
+    def called(self, class_name: str = MEAN) -> str:
+        """Return how a report calls a class; the mean of a single class is that class."""
+        name = class_name if class_name in self.classes else self.classes[0]
+        return "mean of the classes" if name == MEAN and len(self.classes) > 1 else name
+
     def score(self, arm: str, metric: str, class_name: str = MEAN) -> Score:
         """Return one score."""
         name = class_name if class_name in self.classes else self.classes[0]

@@ -74,8 +74,9 @@ def score_table(comparison: Comparison, tolerance_mm: float, class_name: str = M
         rows.append((arm, str(found[0].cases), *(_score(score) for score in found), empty))
     several = any(len(comparison.score(arm, "dice").by_seed) > 1 for arm in comparison.arms)
     text = ("Means over cases; in brackets, the lowest and the highest mean of a single seed.",) if several else ()
-    title = f"Scores: {class_name}" if class_name != MEAN else "Scores: mean of the classes"
-    return Part(title, text, ("recipe", "cases", *units, "empty masks"), tuple(rows))
+    return Part(
+        f"Scores: {comparison.called(class_name)}", text, ("recipe", "cases", *units, "empty masks"), tuple(rows)
+    )
 
 
 def _score(score: Score) -> str:
@@ -100,9 +101,9 @@ def difference_table(comparison: Comparison) -> Part:
     text = (
         f"Each case against itself: the recipe minus {comparison.against}, seeds averaged within a case. Of dice and "
         "nsd more is better, so a positive difference is; of hd95 and assd less, so a negative one is. Intervals are "
-        "bootstrap intervals (expanded percentile) in which patients are drawn, p is Wilcoxon's signed-rank test over "
-        "patients, corrected by Holm for all recipes and classes of a metric. They say how sure the difference is for "
-        "other patients of this kind, with these networks; how much training itself varies is what the seeds show.",
+        "bootstrap intervals (expanded percentile) in which patients are drawn, each by itself; p is Wilcoxon's "
+        "signed-rank test over patients, corrected by Holm over all rows of a metric. They say how sure the difference "
+        "is for other patients of this kind, with these networks; how much training itself varies, the seeds show.",
     )
     return Part("Paired differences", text, columns, tuple(rows))
 
