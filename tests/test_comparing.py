@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,7 @@ from wsseg.comparing import gathered
 from wsseg.contracts import DataError, RecipeError
 from wsseg.evaluation.comparison import paired
 from wsseg.evaluation.comparison.paired import ScoredRun
-from wsseg.evaluation.scoring import Row, write_csv
-from wsseg.recipe import read_recipe
+from wsseg.evaluation.scoring import Row
 
 RUNNER = CliRunner()
 
@@ -87,21 +85,10 @@ def test_recipes_that_are_no_fair_comparison_are_refused(two, tmp_path: Path) ->
     assert "full: has data.folds=2, so at most that many --folds; 3 were asked for" in text
 
 
-def make_run(folder: Path, recipe: Path, opened: dict, dice: float, words: Sequence[str] = ()) -> Path:
-    """What a finished run leaves behind, as far as a comparison reads it."""
-    folder.mkdir(parents=True)
-    (folder / "resolved.json").write_text(json.dumps(read_recipe(recipe, words).resolved()))
-    (folder / "finished.json").write_text("{}")
-    (folder / "opened.json").write_text(json.dumps(opened))
-    names = [case for case, entry in opened.items() if "scoring" in entry["for"]]
-    write_csv([Row(case, "left", dice, 1.0, 1.0, dice, 1.0, 1.0) for case in names], folder / "scores.csv")
-    return folder
-
-
 OPENED = {"b": {"patient": "b", "for": ["scoring"]}}
 
 
-def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_path: Path) -> None:
+def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     arms = read_arms([str(weak), f"{full} seed=5"])
     with pytest.raises(RecipeError, match=r"seed differs \(test: 1, full: 5\); give all of them one, e\.g\. seed=1"):
@@ -111,13 +98,37 @@ def test_seeds_that_would_have_no_partner_are_refused_before_training(two, tmp_p
         planned(read_arms([str(weak), str(run)]), tmp_path / "out", folds=1, seeds=2)
 
 
+def test_data_of_a_finished_run_may_have_moved_but_not_be_others(two, tmp_path: Path, make_run) -> None:
+    weak, full = two
+    opened = {f"case_{n:03d}": {"patient": f"case_{n:03d}", "for": ["scoring"]} for n in range(6)}
+    moved = make_run(tmp_path / "moved", full, opened, 0.5, ["data.root=/scratch/made"])
+    plan = json.loads((moved / "plan.json").read_text()) | {"training": {}}
+    (moved / "plan.json").write_text(json.dumps(plan))
+    assert len(planned(read_arms([str(weak), str(moved)]), tmp_path / "out", 1, 1)) == 1
+    plan["held_out"]["case_006"] = "case_006"
+    (moved / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RecipeError, match=r"full: is of other cases or patients \(/scratch/made\) .*: case_006"):
+        planned(read_arms([str(weak), str(moved)]), tmp_path / "out", 1, 1)
+    with pytest.raises(RecipeError, match=r"data\.root differs"):
+        planned(read_arms([str(weak), f"{full} data.root=/scratch/made"]), tmp_path / "out", 1, 1)
+
+
+def test_ctrl_c_says_how_to_go_on(two, tmp_path: Path, monkeypatch) -> None:
+    def stopped(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "compare", stopped)
+    said = wsseg("compare", *two, "--out", tmp_path / "out", code=130).stderr
+    assert "what has finished is kept, and the same command goes on with the rest" in said
+
+
 def test_surface_tolerances_that_differ_are_refused(two, tmp_path: Path) -> None:
     weak, full = two
     with pytest.raises(RecipeError, match=r"evaluation\.tolerance_mm differs"):
         planned(read_arms([str(weak), f"{full} evaluation.tolerance_mm=3"]), tmp_path / "out", 1, 1)
 
 
-def test_a_run_that_finished_under_another_recipe_is_not_taken_for_this_one(two, tmp_path: Path) -> None:
+def test_a_run_that_finished_under_another_recipe_is_not_taken_for_this_one(two, tmp_path: Path, make_run) -> None:
     out = tmp_path / "out"
     make_run(out / "test" / "fold_0" / "seed_1", two[0], OPENED, 0.5)
     words = [str(word) for word in two]
@@ -130,7 +141,7 @@ def test_a_run_that_finished_under_another_recipe_is_not_taken_for_this_one(two,
     planned(read_arms([*words, "tracking.experiment=x", "data.root=/elsewhere"]), out, 1, 1)  # decides no score
 
 
-def test_a_directory_of_several_recipes_or_twice_the_same_run_is_no_arm(two, tmp_path: Path) -> None:
+def test_a_directory_of_several_recipes_or_twice_the_same_run_is_no_arm(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     runs = tmp_path / "runs"
     make_run(runs / "a", weak, OPENED, 0.5)
@@ -161,7 +172,7 @@ def test_a_dataset_without_dense_labels_is_refused_before_training(two, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_at_hand_are_looked_at_before_others_are_trained(two, tmp_path: Path) -> None:
+def test_runs_at_hand_are_looked_at_before_others_are_trained(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     leak = make_run(tmp_path / "leak", full, {"b": {"patient": "b", "for": ["scoring", "training"]}}, 0.5)
     empty = make_run(tmp_path / "empty", full, OPENED, 0.5)
@@ -171,7 +182,7 @@ def test_runs_at_hand_are_looked_at_before_others_are_trained(two, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_learned_from_what_it_is_scored_on_is_refused_with_a_reason(two, tmp_path: Path) -> None:
+def test_a_run_that_learned_from_what_it_is_scored_on_is_refused_with_a_reason(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     clean = {"a": {"patient": "a", "for": ["training"]}, "b": {"patient": "b", "for": ["scoring"]}}
     leak = {**clean, "b": {"patient": "b", "for": ["scoring", "training"]}}
@@ -189,7 +200,7 @@ def test_a_run_that_learned_from_what_it_is_scored_on_is_refused_with_a_reason(t
     assert wsseg("compare", fine, leaking, "--out", tmp_path / "out", code=2).stderr.count("error:") == 1
 
 
-def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path) -> None:
+def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     clean = {"b": {"patient": "b", "for": ["scoring"]}}
     places = {
@@ -259,14 +270,12 @@ def test_cases_to_look_at_are_ranked_by_the_mean_over_seeds(tmp_path: Path, monk
     ]
 
 
-def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(two, tmp_path: Path) -> None:
+def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(two, tmp_path: Path, make_run) -> None:
     weak, full = two
     opened = {f"case_{n}": {"patient": f"p{n}", "for": ["scoring"]} for n in range(8)}
     words = []
     for name, recipe, dice in ((r"+ a $\foo$ <b>|[1]", weak, 0.4), ("_full", full, 0.5)):
         run = make_run(tmp_path / recipe.stem, recipe, opened, dice, ["data.root=/gone"])
-        plan = {"dataset": "made", "content": {"case_9": "x"}, "training": {"case_9": "p9"}}
-        (run / "plan.json").write_text(json.dumps(plan))
         words.append(f"{name}: {run}")
     out = tmp_path / "out"
     wsseg("compare", *words, "--out", out)
@@ -278,7 +287,9 @@ def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(t
     assert page.count("data:image/png;base64,") == 1, "the differences; no curves, minutes or cases are to be had"
 
 
-def test_minutes_of_another_set_of_a_phantom_are_those_of_its_receipt(two, tmp_path: Path, monkeypatch) -> None:
+def test_minutes_of_another_set_of_a_phantom_are_those_of_its_receipt(
+    two, tmp_path: Path, monkeypatch, make_run
+) -> None:
     folder = tmp_path / "made" / "annotations" / "points"
     folder.mkdir(parents=True)
     receipt = {"by_case": {"case_000": {"minutes": 2.5}, "case_001": {"minutes": 4}}}
@@ -292,7 +303,7 @@ def test_minutes_of_another_set_of_a_phantom_are_those_of_its_receipt(two, tmp_p
     assert reporting.minutes([run]) is None, "a receipt without minutes tells none"
 
 
-def test_minutes_of_masks_are_those_of_outlining_every_slice(make_dataset, tmp_path: Path, two) -> None:
+def test_minutes_of_masks_are_those_of_outlining_every_slice(make_dataset, tmp_path: Path, two, make_run) -> None:
     _, full = two
     run = make_run(tmp_path / "run", full, {}, 0.5)
     (run / "plan.json").write_text(json.dumps({"training": {"case_000": "case_000"}}))

@@ -18,7 +18,7 @@ from wsseg.recipe import read_recipe
 from wsseg.runs import RunFolder, flat
 from wsseg.schema import Recipe
 
-SHARED = ("root", "folds", "patient")
+SHARED = ("folds", "patient")
 """What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
 
 
@@ -98,7 +98,8 @@ def planned(
     runs = {arm.name: {run: reporting.recipe_of(run) for run in arm.runs} for arm in arms if arm.runs}
     every = {arm.name: recipes.get(arm.name) or next(iter(runs[arm.name].values())) for arm in arms}
     faults = [fault for name, mine in runs.items() for fault in _mixed(name, mine)]
-    faults += _unfair(every, folds) + _unpaired(recipes, runs, folds, seeds) + _homeless(list(recipes), out)
+    faults += _elsewhere(recipes, runs) + _unfair(every, folds) + _unpaired(recipes, runs, folds, seeds)
+    faults += _homeless(list(recipes), out)
     if against is not None and against not in every:
         faults.append(f"--against {against}: no recipe is called so{suggest(against, list(every))}")
     experiment = next(iter(every.values())).tracking.experiment  # MLflow nests runs of one experiment
@@ -164,6 +165,33 @@ def _common(recipe: Recipe) -> dict[str, Any]:
     """Return what runs of one recipe share: all but fold and seed, and what was planned from a fold's own cases."""
     own = re.compile(r"seed|data\.fold|data\.patch_size|networks\.[^.]+\.features")
     return {key: value for key, value in _deciding(recipe).items() if not own.fullmatch(key)}
+
+
+def _elsewhere(recipes: Mapping[str, Recipe], runs: Mapping[str, Mapping[Path, Recipe]]) -> list[str]:
+    """Say which arms are of other data. Those of a run may have moved since: it is known by its cases and patients."""
+    roots = {name: recipe.data.root for name, recipe in recipes.items()}
+    if faults := _differing(roots, "data.root"):
+        return faults
+    roots |= {name: next(iter(mine.values())).data.root for name, mine in runs.items()}
+    if len(set(roots.values())) < 2:
+        return []
+    first, *others = roots
+    wanted = _patients(first, recipes, runs)
+    return [
+        f"{name}: is of other cases or patients ({roots[name]}) than {first} ({roots[first]}): "
+        f"{', '.join(sorted({case for case, _ in differ})[:5])}"
+        for name in others if (differ := wanted.items() ^ _patients(name, recipes, runs).items())
+    ]  # fmt: skip
+
+
+def _patients(
+    name: str, recipes: Mapping[str, Recipe], runs: Mapping[str, Mapping[Path, Recipe]]
+) -> dict[str, str]:  # fmt: skip
+    """Return case -> patient of an arm's dataset."""
+    if name in recipes:
+        return {case.name: case.patient for case in reporting.dataset_of(recipes[name]).training}
+    plan = RunFolder(next(iter(runs[name]))).read("plan.json")
+    return {**plan["training"], **plan["held_out"]}
 
 
 def _unpaired(
