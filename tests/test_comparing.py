@@ -154,6 +154,14 @@ def test_a_directory_of_several_recipes_or_twice_the_same_run_is_no_arm(two, tmp
     assert f"{runs / 'c'}: is of another recipe than {runs / 'a'} (supervision.prototype_contrast.weight=0.1" in text
 
 
+def test_a_run_that_this_version_cannot_read_is_named(two, tmp_path: Path, make_run) -> None:
+    old = make_run(tmp_path / "old", two[0], OPENED, 0.5)
+    plain = json.loads((old / "resolved.json").read_text()) | {"colour": "red"}
+    (old / "resolved.json").write_text(json.dumps(plain))
+    with pytest.raises(RecipeError, match=r"old/resolved\.json: colour"):
+        read_arms([str(old), str(two[1])])
+
+
 def test_names_whose_folders_would_be_one_are_refused(two, tmp_path: Path) -> None:
     arms = read_arms([f"CRF: {two[0]}", f"+ CRF: {two[1]}", f"++: {two[0]}", f"figures: {two[0]}"])
     with pytest.raises(RecipeError) as caught:

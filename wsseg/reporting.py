@@ -9,7 +9,7 @@ from statistics import fmean
 from wsseg import assembly, nifti
 from wsseg.annotation.protocol import CaseProtocol, Dense
 from wsseg.annotation.protocols.sparse_slices import SparseSlices
-from wsseg.contracts import IGNORE, Case, DataError, FaultsError, Reporter, Silent
+from wsseg.contracts import IGNORE, Case, DataError, FaultsError, RecipeError, Reporter, Silent
 from wsseg.data.cases import Dataset
 from wsseg.data.loading import load_case, load_reference
 from wsseg.declared import read_json
@@ -28,8 +28,12 @@ STROKES = "scribblesTr"
 
 
 def recipe_of(run: Path) -> Recipe:
-    """Return the recipe that a run was made with, every default written out."""
-    return recipe_from(RunFolder(run).read("resolved.json"))
+    """Return the recipe that a run was made with, every default written out. Raises RecipeError, naming the run."""
+    plain = RunFolder(run).read("resolved.json")
+    try:
+        return recipe_from(plain)
+    except RecipeError as error:
+        raise RecipeError([f"{run / 'resolved.json'}: {fault}" for fault in error.faults]) from error
 
 
 def minutes(runs: Sequence[Path]) -> float | None:
