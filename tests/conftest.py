@@ -32,6 +32,9 @@ class Recorder:
     def advance(self, note: str = "") -> None:
         pass
 
+    def reach(self, done: float, note: str = "") -> None:
+        pass
+
 
 @pytest.fixture
 def recorder() -> Recorder:

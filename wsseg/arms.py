@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from wsseg import fairness, reporting
@@ -14,6 +15,7 @@ from wsseg.engines.tasks import Task
 from wsseg.plugins import suggest
 from wsseg.recipe import read_recipe
 from wsseg.schema import Recipe
+from wsseg.tracking.record import last_step
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def planned(
                 words = (*arm.overrides, *own, "--run-dir", str(folder), "--resume")
                 name = f"{arm.name}, fold {fold}, seed {seed}"
                 train = ("train", str(arm.recipe), *words)
-                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json")
+                share = partial(_share, folder, recipes[arm.name].training.iterations)
+                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json", share)
     if faults:
         raise RecipeError(faults)
     return tasks
@@ -113,6 +116,11 @@ def planned(
 
 def _of(recipe: Recipe, fold: int, seed: int) -> Recipe:
     return recipe.model_copy(update={"seed": seed, "data": recipe.data.model_copy(update={"fold": fold})})
+
+
+def _share(folder: Path, iterations: int) -> float:
+    """Return how much of a run's training is done."""
+    return min(1.0, last_step(folder) / iterations)
 
 
 def _homeless(names: Sequence[str], out: Path) -> list[str]:

@@ -46,6 +46,9 @@ class Progress(Protocol):
     def advance(self, note: str = "") -> None:
         """Count one more, and show a short note beside the bar."""
 
+    def reach(self, done: float, note: str = "") -> None:
+        """Set what is done, parts of a whole too, and show a short note beside the bar."""
+
 
 class Silent:
     """A Reporter that says nothing: that of every process but the first."""
@@ -62,6 +65,9 @@ class Silent:
         yield self
 
     def advance(self, note: str = "") -> None:
+        """Count nothing."""
+
+    def reach(self, done: float, note: str = "") -> None:
         """Count nothing."""
 
 

@@ -53,16 +53,29 @@ class _Bar:
     def __init__(self, terminal: Terminal, bars: RichBar, what: str, total: int, done: int) -> None:
         self.terminal, self.bars, self.what, self.total = terminal, bars, what, total
         self.task = bars.add_task(what, total=total, completed=done, note="")
-        self.first = self.done = done
+        self.first = done
+        self.done = float(done)
         self.note, self.began = "", time.monotonic()
 
     def advance(self, note: str = "") -> None:
         """Count one more."""
-        self.done += 1
-        self.note = note or self.note
-        self.bars.update(self.task, advance=1, note=self.note)
+        self.reach(self.done + 1, note)
+
+    def reach(self, done: float, note: str = "") -> None:
+        """Set what is done."""
         tenth = max(1, self.total // 10)
+        further = done // tenth > self.done // tenth
+        self.done, self.note = done, note or self.note
+        self.bars.update(self.task, completed=done, note=self.note)
         spent = time.monotonic() - self.began
-        if not self.terminal.console.is_terminal and spent > QUIET_S and self.done % tenth == 0:
-            left = spent / max(1, self.done - self.first) * (self.total - self.done)
-            self.terminal.say(f"{self.what}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {self.note}")
+        if further and not self.terminal.console.is_terminal and spent > QUIET_S:
+            left = spent / (done - self.first) * (self.total - done)
+            count = f"{self.what}: {int(done)}/{self.total}"
+            self.terminal.say(f"{count}, {span(spent)}, {span(left)} left  {self.note}")
+
+
+def span(seconds: float) -> str:
+    """Return a time as a person says it."""
+    if seconds < 5 * 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"

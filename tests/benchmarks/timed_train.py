@@ -46,6 +46,10 @@ class TimedBar:
         self.before = now
         self.bar.advance(note)
 
+    def reach(self, done: float, note: str = "") -> None:
+        """Set what is done; no training does."""
+        self.bar.reach(done, note)
+
 
 if __name__ == "__main__":
     record, run, recipe = (Path(argument) for argument in sys.argv[1:4])

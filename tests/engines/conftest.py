@@ -129,6 +129,7 @@ class Listener:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.notes: list[str] = []
+        self.reached: list[float] = []
         self.began: tuple[int, int] | None = None
 
     def say(self, text: str) -> None:
@@ -139,8 +140,9 @@ class Listener:
         self.began = (total, done)
         yield self
 
-    def advance(self, note: str = "") -> None:
+    def reach(self, done: float, note: str = "") -> None:
         self.notes.append(note)
+        self.reached.append(done)
 
 
 @pytest.fixture

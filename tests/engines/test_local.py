@@ -1,5 +1,6 @@
 """Real processes on this machine: started, killed, stopped, gone on with."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from wsseg.engines import conducting
 from wsseg.engines.conducting import conduct
 from wsseg.engines.tasks import Outcome, Task
 from wsseg.faults import RecipeError
@@ -38,6 +40,24 @@ def test_what_is_left_is_done_and_what_is_finished_never_begun(make_task, tries,
     assert [len(tries(task)) for task in tasks] == [1, 0, 1, 2]
     assert "try 1" in (tasks[0].folder / "log.txt").read_text()
     assert listener.began == (4, 1) and sorted(note.split(":")[0] for note in listener.notes) == ["a", "c", "d"]
+
+
+def test_the_bar_tells_how_far_running_tasks_have_come(
+    make_task, program, listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conducting, "LOOK_S", 0.1)
+    go, seen = tmp_path / "go", []
+
+    def share() -> float:
+        seen.append(0.25)
+        if len(seen) == 3:
+            go.touch()
+        return seen[-1]
+
+    tasks = [dataclasses.replace(make_task(name, f"after {go}"), share=share) for name in ("a", "b")]
+    assert not any(outcome.fault for outcome in conduct(tasks, "local", 2, 1, 0, listener, program))
+    assert listener.reached[0] == 0.5 and listener.notes[0] == "a: 25%; b: 25%"
+    assert listener.reached[-1] == 2
 
 
 def test_each_of_two_runs_has_its_own_cores(make_task, tries, program, listener) -> None:
@@ -92,7 +112,7 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
 
         class Quiet:
             progress = lambda self, *words: nullcontext(self)
-            advance = lambda self, note: None
+            reach = lambda self, done, note: None
 
         list(conduct({tasks!r}, "local", 1, 1, 0, Quiet(), {program!r}))
     """

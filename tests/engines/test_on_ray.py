@@ -103,7 +103,7 @@ def test_without_an_address_a_cluster_is_started_and_ended(make_task, tries, pro
 
         class Quiet:
             progress = lambda self, *words: nullcontext(self)
-            advance = lambda self, note: None
+            reach = lambda self, done, note: None
 
         before = signal.getsignal(signal.SIGTERM)
         (outcome,) = conduct([{task!r}], "ray", 1, 1, 0, Quiet(), {program!r})

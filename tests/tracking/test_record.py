@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.tracking.record import Record, adoptions, claimed, git_commit, identity, number, read_lines, versions
+from wsseg.tracking.record import (
+    Record,
+    adoptions,
+    claimed,
+    git_commit,
+    identity,
+    last_step,
+    number,
+    read_lines,
+    versions,
+)
 
 
 def strict(path: Path) -> list[dict]:
@@ -139,3 +149,15 @@ def test_a_commit_is_told_with_its_changes(tmp_path: Path) -> None:
     (package / "a.py").write_text("2")
     assert git_commit(package) == f"{commit}+changes"
     assert git_commit(elsewhere) == ""
+
+
+def test_the_last_step_is_read_from_the_end(tmp_path: Path) -> None:
+    assert last_step(tmp_path) == 0
+    record = Record(tmp_path)
+    record.write(event="begun", note="x" * 30_000)
+    assert last_step(tmp_path) == 0
+    for step in (1, 2, 30):
+        record.metrics({"loss": 0.5}, step)
+    record.write(event="said", text='{"time": "now", "step": 99}')
+    record.close()
+    assert last_step(tmp_path) == 30

@@ -6,7 +6,7 @@ import importlib.util
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NEEDS = {"ray": ("ray", "ray>=2.40,<3"), "slurm": ("submitit", "submitit>=1.5,<2")}
 """What has to be installed for an engine, and how pip calls it."""
+
+LOOK_S = 5.0
+"""So often the bar is told how far the running tasks have come."""
 
 
 def conduct(
@@ -92,24 +95,37 @@ def _conduct(
         return
     began: dict[Task, float] = {}
     tries: Counter[Task] = Counter()
-    running = 0
+    running: list[Task] = []
+    ended, looked = len(finished), time.monotonic()
     with opened as engine, report.progress("runs", len(tasks), len(finished)) as bar:
         while waiting or running:
-            while waiting and running < engine.slots:
+            while waiting and len(running) < engine.slots:
                 task = waiting.popleft()
                 began.setdefault(task, time.monotonic())
                 engine.start(task)
-                running += 1
+                running.append(task)
             for end in engine.ended():
-                running -= 1
+                running.remove(end.task)
                 tries[end.task] += 1
                 if end.code not in (0, IN_VAIN) and tries[end.task] <= retries:
                     report.say(f"{_told(end)}; it goes on, try {tries[end.task] + 1} of {retries + 1}")
                     waiting.appendleft(end.task)
                     continue
                 seconds = time.monotonic() - began[end.task]
-                bar.advance(f"{end.task.name}: {'failed' if end.code else f'{seconds / 60:.1f} min'}")
+                ended += 1
+                bar.reach(ended, f"{end.task.name}: {'failed' if end.code else f'{seconds / 60:.1f} min'}")
                 yield Outcome(end.task, _told(end) if end.code else "", seconds)
+            if running and time.monotonic() - looked > LOOK_S:
+                shares = {task.name: task.share() for task in running}
+                bar.reach(ended + sum(shares.values()), _under_way(shares))
+                looked = time.monotonic()
+
+
+def _under_way(shares: Mapping[str, float]) -> str:
+    """Return how far each running task has come; of many, how far the last and the first."""
+    if len(shares) > 2:
+        return f"{len(shares)} under way, {min(shares.values()):.0%} to {max(shares.values()):.0%} done"
+    return "; ".join(f"{name}: {share:.0%}" for name, share in shares.items())
 
 
 def _told(end: Try) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,11 @@ IN_VAIN = 2
 """The exit code of what a person has to mend: bad input. Trying again would end the same."""
 DIED = 137
 """The exit code that a shell gives a process killed by signal 9; that of a try whose worker is gone, too."""
+
+
+def unseen() -> float:
+    """Return 0: what a task has done cannot be seen before its end."""
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,14 @@ class Task:
             may be begun again after it was killed, so it has to be one that goes on or begins anew.
         folder: What the steps say is appended to its log.txt. No two processes work in one folder at a time.
         done: The file that the last step leaves behind; a task that has it is never started.
+        share: Says how much of it is done, 0 to 1, as far as its folder tells.
     """
 
     name: str
     steps: tuple[tuple[str, ...], ...]
     folder: Path
     done: Path
+    share: Callable[[], float] = field(default=unseen, repr=False)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from typing import Any
 from wsseg.tracking.locks import lock
 
 RECORD = "record.jsonl"
+TAIL_BYTES = 20_000
+"""Among so many bytes of a record there is a step, if it has one."""
+_STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+)', re.MULTILINE)
 _NAME = re.compile(r"[\w .:/-]{1,250}")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -153,6 +156,17 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]
                 continue
             if line is not None:
                 yield start, line
+
+
+def last_step(run_dir: Path) -> int:
+    """Return the last step that a run's record holds among its last lines; 0 where there is none."""
+    try:
+        with (run_dir / RECORD).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            steps = _STEP.findall(file.read())
+    except OSError:
+        return 0
+    return int(steps[-1]) if steps else 0
 
 
 def number(value: float | str) -> float:
