@@ -1,7 +1,7 @@
 """Datasets in miniature, and a reporter that remembers."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,5 +139,31 @@ def make_recipe(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         path.write_text(text.format(root=root))
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_run() -> Callable[..., Path]:
+    """Return a maker of what a finished run leaves behind, as far as a comparison reads it."""
+    from wsseg.evaluation.scoring import Row, write_csv
+    from wsseg.recipe import read_recipe
+
+    def make(
+        folder: Path, recipe: Path, opened: dict, dice: float | dict[str, float], words: Sequence[str] = ()
+    ) -> Path:
+        folder.mkdir(parents=True)
+        (folder / "resolved.json").write_text(json.dumps(read_recipe(recipe, words).resolved()))
+        (folder / "finished.json").write_text("{}")
+        (folder / "opened.json").write_text(json.dumps(opened))
+        held_out = {case: entry["patient"] for case, entry in opened.items() if "scoring" in entry["for"]}
+        plan = {"dataset": "made", "content": {"a": "x"}, "training": {"a": "a"}, "held_out": held_out}
+        (folder / "plan.json").write_text(json.dumps(plan))
+        by_case = {
+            case: dice[case] if isinstance(dice, dict) else dice
+            for case, entry in opened.items() if "scoring" in entry["for"]
+        }  # fmt: skip
+        write_csv([Row(case, "left", d, 1.0, 1.0, d, 1.0, 1.0) for case, d in by_case.items()], folder / "scores.csv")
+        return folder
 
     return make

@@ -31,6 +31,7 @@ HALL = {
     "inspection",
     "planning",
     "arms",
+    "fairness",
     "comparing",
     "ablating",
     "reporting",

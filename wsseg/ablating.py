@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,10 @@ from wsseg import comparing
 from wsseg.arms import Arm
 from wsseg.comparing import Wish, Work
 from wsseg.contracts import RecipeError, Reporter
+from wsseg.evaluation.comparison.document import Part
 from wsseg.evaluation.comparison.paired import Comparison, Difference
-from wsseg.evaluation.comparison.statistics import Interval
+from wsseg.evaluation.comparison.report import by_seed
+from wsseg.evaluation.comparison.statistics import LEVEL, Interval
 from wsseg.files import write_safely
 from wsseg.recipe import read_recipe, typed_text
 
@@ -29,13 +31,13 @@ class Effect:
         term: Its name in the recipe; "all terms" is the recipe minus `partial_loss` alone.
         mean: Over cases and seeds.
         interval: Of that mean, by patients.
-        by_seed: The mean of each seed alone.
+        by_seed: Seed -> the mean of its runs alone.
     """
 
     term: str
     mean: float
     interval: Interval
-    by_seed: tuple[float, ...]
+    by_seed: Mapping[int, float]
 
     @property
     def verdict(self) -> Verdict:
@@ -44,16 +46,16 @@ class Effect:
         The interval knows how patients vary, not how training does: two runs of one recipe differ as much as two
         recipes often do, so a single seed cannot tell.
         """
-        signs = {value > 0 for value in self.by_seed}
-        if len(self.by_seed) < 2 or len(signs) > 1 or not self.interval.excludes_zero:
+        means = self.by_seed.values()
+        if len(means) < 2 or not self.interval.excludes_zero:
             return "cannot tell"
-        return "helps" if self.mean > 0 else "hurts"
+        return "helps" if min(means) > 0 else "hurts" if max(means) < 0 else "cannot tell"
 
 
 def effect(term: str, without: Difference) -> Effect:
     """Return a term's effect from the difference that leaving it out makes."""
     turned = Interval(-without.interval.high, -without.interval.low)
-    return Effect(term, -without.mean, turned, tuple(-value for value in without.by_seed.values()))
+    return Effect(term, -without.mean, turned, {seed: -value for seed, value in without.by_seed.items()})
 
 
 def ablate(
@@ -65,32 +67,42 @@ def ablate(
         RecipeError: The recipe has no term beside `partial_loss`, or not even that.
     """
     recipe = read_recipe(path, overrides)
-    terms = [name for name, entry in recipe.supervision.items() if entry.active and name != BASE]
-    if BASE not in recipe.supervision or not terms:
+    active = [name for name, entry in recipe.supervision.items() if entry.active]
+    terms = [name for name in active if name != BASE]
+    if BASE not in active or not terms:
         raise RecipeError(f"{path}: an ablation needs {BASE} and at least one more term whose weight is above 0")
     arms = [Arm(recipe.name, path, tuple(overrides))]
     arms += [Arm(f"without {term}", path, (*overrides, _off(term))) for term in terms if len(terms) > 1]
     arms.append(Arm(BARE, path, (*overrides, *map(_off, terms))))
-    found = comparing.compare(Wish(tuple(arms), out, recipe.name, folds, seeds, work), command, report)
+    wish = Wish(tuple(arms), out, recipe.name, folds, seeds, work)
+    found = comparing.compare(wish, command, report, lambda found: [_verdicts(recipe.name, _effects(found, terms))])
     effects = _effects(found, terms)
-    rows = [
-        [e.term, f"{e.mean:+.3f}", _within(e.interval), ", ".join(f"{value:+.3f}" for value in e.by_seed), e.verdict]
-        for e in effects
-    ]
-    report.table(
-        f"what each term of {recipe.name} adds to Dice", ["term", "adds", "95 % interval", "by seed", "verdict"], rows
-    )
+    said = _verdicts(recipe.name, effects)
+    report.table(said.title, said.columns, said.rows)
     kept = [e.term for e in effects if e.verdict == "helps" and e.term in terms]
     idle = [term for term in terms if term not in kept]
-    target = out / f"{recipe.name}_that_helps.yaml"
+    name = f"{recipe.name}_that_helps"
+    target = out / f"{name}.yaml"
     heading = f"{recipe.name} with the terms that helped in {out}: {', '.join([BASE, *kept])}"
-    write_safely(target, typed_text(path, (*overrides, *map(_off, idle)), heading).encode())
+    write_safely(target, typed_text(path, (*overrides, *map(_off, idle), f"name='{name}'"), heading).encode())
     report.say(f"recipe with only what helps ({', '.join([BASE, *kept])}): {target}")
     return effects
 
 
 def _off(term: str) -> str:
     return f"supervision.{term}.weight=0"
+
+
+def _verdicts(name: str, effects: Sequence[Effect]) -> Part:
+    """Return the answers as a part of the report."""
+    text = (
+        f"{name} minus {name} without the term, mean Dice. A term helps or hurts where the interval lies on one side "
+        "of 0 and so does each of at least two seeds; with one seed nothing can be told. The intervals are those of "
+        "single terms: of twenty that add nothing, one may seem to.",
+    )
+    rows = tuple((e.term, f"{e.mean:+.3f}", _within(e.interval), by_seed(e.by_seed), e.verdict) for e in effects)
+    columns = ("term", "adds", f"{100 * LEVEL:.0f} % interval", "by seed", "verdict")
+    return Part(f"What each term of {name} adds to Dice", text, columns, rows)
 
 
 def _effects(found: Comparison, terms: Sequence[str]) -> list[Effect]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from wsseg import reporting
+from wsseg import fairness, reporting
 from wsseg.contracts import FaultsError, RecipeError
 from wsseg.engines.tasks import Task
 from wsseg.plugins import suggest
 from wsseg.recipe import read_recipe
 from wsseg.schema import Recipe
 from wsseg.tracking.record import last_step
-
-SHARED = ("root", "folds", "patient")
-"""What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def read_arms(words: Sequence[str]) -> tuple[Arm, ...]:
 
 
 def _is_override(word: str) -> bool:
-    return bool(re.match(r"[A-Za-z_.0-9]+=", word))
+    return bool(re.match(r"[A-Za-z_.0-9]+=(?![^:/{\['\"]*:\s)", word))  # `lr=0.1: RECIPE` gives a recipe a name
 
 
 def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
@@ -92,29 +87,37 @@ def planned(
     """Return what has to be trained: a task an arm, fold and seed.
 
     Raises:
-        RecipeError: With all that makes the recipes no fair comparison (other data, folds, or iterations), and where
-            none is called as `against` says.
+        RecipeError: With all that makes the recipes no fair comparison (other data, folds, seeds or iterations), with
+            each run that finished under another recipe, and where no arm is called as `against` says.
     """
     recipes = {arm.name: read_recipe(arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None}
-    runs = {arm.name: reporting.recipe_of(arm.runs[0]) for arm in arms if arm.runs}
-    faults = _unfair({**recipes, **runs}, folds)
-    if against is not None and against not in (names := [arm.name for arm in arms]):
-        faults.append(f"--against {against}: no recipe is called so{suggest(against, names)}")
-    if faults:
-        raise RecipeError(faults)
-    experiment = next(iter({**recipes, **runs}.values())).tracking.experiment  # MLflow nests runs of one experiment
+    runs = {arm.name: {run: reporting.recipe_of(run) for run in arm.runs} for arm in arms if arm.runs}
+    every = {arm.name: recipes.get(arm.name) or next(iter(runs[arm.name].values())) for arm in arms}
+    faults = fairness.faults(recipes, runs, folds, seeds) + _homeless(list(recipes), out)
+    if against is not None and against not in every:
+        faults.append(f"--against {against}: no recipe is called so{suggest(against, list(every))}")
+    experiment = next(iter(every.values())).tracking.experiment  # MLflow nests runs of one experiment
     tasks = {}
     for arm in arms:
         for fold in range(folds) if arm.recipe is not None else ():
             for seed in range(recipes[arm.name].seed, recipes[arm.name].seed + seeds):
                 folder = out / _slug(arm.name) / f"fold_{fold}" / f"seed_{seed}"
-                own = (f"data.fold={fold}", f"seed={seed}", f"tracking.experiment={experiment}")
+                own = [f"data.fold={fold}", f"seed={seed}", f"tracking.experiment={experiment}"]
+                if arm.name != recipes[arm.name].name:  # one recipe with different settings: told apart in MLflow
+                    own.append(f"name={_slug(arm.name)}")
+                faults += fairness.stale(folder, _of(recipes[arm.name], fold, seed))
                 words = (*arm.overrides, *own, "--run-dir", str(folder), "--resume")
                 name = f"{arm.name}, fold {fold}, seed {seed}"
                 train = ("train", str(arm.recipe), *words)
                 share = partial(_share, folder, recipes[arm.name].training.iterations)
                 tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json", share)
+    if faults:
+        raise RecipeError(faults)
     return tasks
+
+
+def _of(recipe: Recipe, fold: int, seed: int) -> Recipe:
+    return recipe.model_copy(update={"seed": seed, "data": recipe.data.model_copy(update={"fold": fold})})
 
 
 def _share(folder: Path, iterations: int) -> float:
@@ -122,26 +125,13 @@ def _share(folder: Path, iterations: int) -> float:
     return min(1.0, last_step(folder) / iterations)
 
 
-def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
-    """Say what differs between recipes that has to be the same."""
-    faults = []
-    for key in SHARED:
-        faults += _differing({name: getattr(recipe.data, key) for name, recipe in recipes.items()}, f"data.{key}")
-    faults += _differing({name: r.training.iterations for name, r in recipes.items()}, "training.iterations")
-    faults += _differing({name: r.training.batch_size for name, r in recipes.items()}, "training.batch_size")
-    for name, recipe in recipes.items():
-        if folds > recipe.data.folds:
-            faults.append(
-                f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for"
-            )
-    return faults
-
-
-def _differing(values: Mapping[str, Any], key: str) -> list[str]:
-    if len({json.dumps(value) for value in values.values()}) < 2:
-        return []
-    told = ", ".join(f"{name}: {value}" for name, value in values.items())
-    return [f"{key} differs ({told}); give all of them one, e.g. {key}={next(iter(values.values()))}"]
+def _homeless(names: Sequence[str], out: Path) -> list[str]:
+    """Say whose runs would lie where something else does; a folder is called by a name's letters and digits."""
+    taken = {"": "the comparison itself", "figures": "its pictures"}
+    return [
+        f"{name!r}: its runs would lie in {out / _slug(name)}, as {other} would; give it another name (A-Z, a-z, 0-9)"
+        for name in names if (other := taken.setdefault(_slug(name), repr(name))) != repr(name)
+    ]  # fmt: skip
 
 
 def _slug(name: str) -> str:

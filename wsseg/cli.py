@@ -26,9 +26,13 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]"
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; see `wsseg recipes`.")]
 
 
+AGAIN = "what has finished is kept, and the same command goes on with the rest"
+BEGUN = "the same command goes on or begins again (train: with --run-dir and --resume)"
+
+
 @contextmanager
-def _mending() -> Iterator[None]:
-    """Turn faults into lines on stderr and exit code 2, and a request to stop into a clean end."""
+def _mending(stopped: str = BEGUN) -> Iterator[None]:
+    """Turn faults into lines on stderr and exit code 2, and a request to stop into a clean end, with a word on it."""
     from wsseg.contracts import FaultsError
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
@@ -45,7 +49,7 @@ def _mending() -> Iterator[None]:
         )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on or begins again (train: with --run-dir and --resume)", err=True)
+        typer.echo(f"stopped; {stopped}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -248,7 +252,7 @@ def compare(
     gpus: Gpus = 1.0,
 ) -> None:
     """Train recipes on the same folds and seeds, and say how far each is from the reference, case by case."""
-    with _mending():
+    with _mending(AGAIN):
         from wsseg import arms, comparing
 
         wish = comparing.Wish(arms.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
@@ -267,7 +271,7 @@ def ablate(
     gpus: Gpus = 1.0,
 ) -> None:
     """Train a recipe without each of its terms in turn, and say which of them help."""
-    with _mending():
+    with _mending(AGAIN):
         from wsseg import ablating, comparing
 
         work, command = comparing.Work(on, jobs, gpus), comparing.typed(sys.argv)

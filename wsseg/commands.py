@@ -243,10 +243,11 @@ def _open_tracker(
         f"{what}/{scoring.plain(name)}": float(n) for what, by_class in told.items() for name, n in by_class.items()
     }
     commit = git_commit(Path(__file__).parent)
+    fold = "all cases" if recipe.data.fold is None else f"fold {recipe.data.fold}"
     tracker = Tracker.open(
         run.path,
         experiment=recipe.tracking.experiment,
-        run_name=recipe.name,
+        run_name=f"{recipe.name}, {fold}, seed {recipe.seed}",
         parameters=flat(recipe.resolved()),
         tags={
             **versions(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,17 @@ from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import document, paired
 from wsseg.evaluation.comparison import report as wording
 from wsseg.evaluation.comparison.admission import refusals
+from wsseg.evaluation.comparison.document import Part
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
 from wsseg.evaluation.comparison.report import Setting
 from wsseg.files import write_safely
+from wsseg.recipe import read_recipe
 from wsseg.runs import RunFolder
 from wsseg.tracking.address import alone
 from wsseg.tracking.record import RECORD, git_commit, versions
 from wsseg.tracking.tracker import Tracker
+
+Verdict = Callable[[Comparison], Sequence[Part]]
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,11 @@ def gathered(places: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Path
     for arm, folders in places.items():
         for folder in folders:
             run = RunFolder(folder)
-            if not run.finished or not (folder / "scores.csv").is_file():
-                faults.append(f"{folder}: has not finished, or has no scores.csv; the same command goes on with it")
+            if not run.finished:
+                faults.append(f"{folder}: has not finished; go on with it (`wsseg train ... --resume`), then compare")
+                continue
+            if not (folder / "scores.csv").is_file():
+                faults.append(f"{folder}: has no scores.csv, as where data.fold is empty; hold a fold out, train again")
                 continue
             opened = run.read("opened.json") if (folder / "opened.json").is_file() else {}
             rows = scoring.read_csv(folder / "scores.csv")
@@ -82,13 +89,22 @@ def gathered(places: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Path
     return found
 
 
-def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
+def compare(wish: Wish, command: str, report: Reporter, verdict: Verdict = lambda found: ()) -> Comparison:
     """Train what is missing, compare all of it, and write the comparison's table, report and figures.
+
+    Args:
+        wish: What was asked for.
+        command: What makes it again.
+        report: Told how it goes, and the answer.
+        verdict: Returns further parts of the report, which stand behind its answer.
 
     Raises:
         FaultsError: With all that keeps the runs from being made or from being compared.
     """
     tasks = planned(wish.arms, wish.out, wish.folds, wish.seeds, wish.against)
+    gathered({arm.name: arm.runs for arm in wish.arms})  # what may not be compared is said before hours of training
+    if not all(task.done.is_file() for task in tasks.values()):
+        _check_references(wish.arms)
     work = wish.work
     outcomes = conduct(list(tasks.values()), work.on, work.jobs, work.gpus, work.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
@@ -100,8 +116,19 @@ def compare(wish: Wish, command: str, report: Reporter) -> Comparison:
     runs = gathered(places)
     found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
     with alone(wish.out):  # two calls that wait for the same last run go on at the same moment
-        _write(wish.out, found, runs, command, report)
+        _write(wish.out, found, runs, command, report, verdict)
     return found
+
+
+def _check_references(arms: Sequence[Arm]) -> None:
+    """See that there is something to score by, before anything is trained. Raises DataError."""
+    path, words = next((arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None)
+    dataset = reporting.dataset_of(read_recipe(path, words))
+    if not any(case.reference for case in dataset.training):
+        raise DataError(
+            f"{dataset.root / reporting.DENSE}: has no dense label of any case, so nothing could be compared; label a "
+            "few cases densely, or train one recipe and answer `wsseg audit RUN`"
+        )
 
 
 def typed(words: Sequence[str]) -> str:
@@ -118,12 +145,14 @@ def _reference(places: Mapping[str, Sequence[Path]]) -> str:
 
 
 def _write(
-    out: Path, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter
-) -> None:
+    out: Path, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter,
+    verdict: Verdict,
+) -> None:  # fmt: skip
     """Write scores.csv, report.html and report.md with their figures, track them, and say what they say."""
-    pictures, minutes = reporting.illustrate(out / "figures", found, runs, report)
-    setting = _setting(runs, minutes, command)
-    parts = wording.parts(found, setting, pictures)
+    illustrated = reporting.illustrate(out / "figures", found, runs, report)
+    setting = _setting(runs, command)
+    answer, *rest = wording.parts(found, setting, illustrated)
+    parts = [answer, *verdict(found), *rest]
     title = f"{', '.join(found.arms)} on {setting.dataset}"
     write_safely(out / "report.html", document.page(title, parts).encode())
     write_safely(out / "report.md", document.markdown(title, parts, out).encode())
@@ -132,46 +161,57 @@ def _write(
     report.table(f"{title}, held-out cases", scores.columns, scores.rows)
     for sentence in wording.answer(found):
         report.say(sentence)
-    _track(out, title, found, runs, report)
+    pictures = [path for part in parts for _, path in part.pictures]
+    _track(out, title, found, runs, pictures, report)
     report.say(f"report: {out / 'report.html'}")
 
 
-def _track(out: Path, title: str, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter) -> None:
+def _track(
+    out: Path, title: str, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], pictures: Sequence[Path],
+    report: Reporter,
+) -> None:  # fmt: skip
     """Keep the comparison as an MLflow run, with the compared ones as its children."""
     first = reporting.recipe_of(runs[0][1])
     tracker = Tracker.open(
         out,
         experiment=first.tracking.experiment,
         run_name=f"comparison: {title}",
-        parameters={"recipes": list(found.arms), "against": found.against, "iterations": first.training.iterations},
-        tags={**versions(), "git_commit": git_commit(Path(__file__).parent), "mlflow.note.content": "\n\n".join(
-            [*wording.answer(found), f"Directory: `{out}`"])},
+        parameters={"iterations": first.training.iterations},
+        tags={**versions(), "git_commit": git_commit(Path(__file__).parent),  # tags, since another recipe may come in
+              "recipes": "; ".join(found.arms), "against": found.against,
+              "mlflow.note.content": "\n\n".join([*wording.answer(found), f"Directory: `{out}`"])},
         say=report.say,
     )  # fmt: skip
+    status = "FAILED"
     try:
         for _, path in runs:
             if (path / RECORD).is_file():
                 tracker.adopt(path)
         means = {
-            f"{s.metric}/{scoring.plain(s.arm)}": s.mean for s in found.scores if s.class_name == found.classes[-1]
+            f"{s.metric}/{scoring.plain(s.arm)[:200]}": s.mean
+            for s in found.scores
+            if s.class_name == found.classes[-1]
         }
         tracker.metrics(means, first.training.iterations)
         for name in ("report.html", "report.md", "scores.csv"):
             tracker.file(out / name)
-        for picture in sorted((out / "figures").rglob("*.png")):
+        for picture in pictures:
             tracker.file(picture, str(picture.parent.relative_to(out)))
+        status = "FINISHED"
     finally:
-        tracker.close()
+        tracker.close(status)
     report.say(tracker.where())
 
 
-def _setting(runs: Sequence[tuple[ScoredRun, Path]], minutes: Mapping[str, float], command: str) -> Setting:
+def _setting(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> Setting:
     """Return how the runs were made, from what they noted."""
     recipes = [reporting.recipe_of(path) for _, path in runs]
     plans = [RunFolder(path).read("plan.json") for _, path in runs]
     content = sorted({item for plan in plans for item in plan["content"].items()})
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    first = recipes[0]
+    first, noted = recipes[0], reporting.made_with([path for _, path in runs])
+    made = [f"{name} {' or '.join(values)}" for name, values in noted.items()]
+    learned = [f"{run.arm}: {recipe.data.annotation}" for (run, _), recipe in zip(runs, recipes, strict=True)]
     return Setting(
         dataset=plans[0]["dataset"],
         folds=tuple(dict.fromkeys(run.fold for run, _ in runs)),
@@ -179,12 +219,10 @@ def _setting(runs: Sequence[tuple[ScoredRun, Path]], minutes: Mapping[str, float
         seeds=tuple(dict.fromkeys(run.seed for run, _ in runs)),
         iterations=first.training.iterations,
         tolerance_mm=first.evaluation.tolerance_mm,
-        minutes=minutes,
         facts=(
-            f"Preprocessed data {data} (sha256 over all cases); learned from "
-            + ", ".join(sorted({f"{r.name}: {r.data.annotation}" for r in recipes})) + ".",
-            "Made with " + ", ".join(f"{name} {value}" for name, value in versions().items())
-            + f", commit {git_commit(Path(__file__).parent) or 'unknown'}.",
+            f"Preprocessed data {data} (sha256 over all cases); learned from {'; '.join(dict.fromkeys(learned))}.",
+            f"Trained with {', '.join(made) or 'what nobody noted (no record.jsonl)'}.",
+            f"Compared with wsseg {versions()['wsseg']}, commit {git_commit(Path(__file__).parent) or 'unknown'}.",
         ),
         commands=(command,),
     )  # fmt: skip

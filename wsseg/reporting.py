@@ -9,7 +9,7 @@ from statistics import fmean
 from wsseg import assembly, nifti
 from wsseg.annotation.protocol import CaseProtocol, Dense
 from wsseg.annotation.protocols.sparse_slices import SparseSlices
-from wsseg.contracts import IGNORE, Case, Reporter, Silent
+from wsseg.contracts import IGNORE, Case, DataError, FaultsError, RecipeError, Reporter, Silent
 from wsseg.data.cases import Dataset
 from wsseg.data.loading import load_case, load_reference
 from wsseg.declared import read_json
@@ -20,40 +20,52 @@ from wsseg.evaluation.overlay import draw_overlay
 from wsseg.recipe import recipe_from
 from wsseg.runs import RunFolder
 from wsseg.schema import Recipe
-from wsseg.tracking.record import RECORD, number, read_lines
+from wsseg.tracking.record import RECORD, number, read_lines, versions
 
 DENSE = "labelsTr"
+STROKES = "scribblesTr"
+"""Where an embedded phantom's own strokes lie, which have no receipt; other sets of it have theirs."""
 
 
 def recipe_of(run: Path) -> Recipe:
-    """Return the recipe that a run was made with, every default written out."""
-    return recipe_from(RunFolder(run).read("resolved.json"))
+    """Return the recipe that a run was made with, every default written out. Raises RecipeError, naming the run."""
+    plain = RunFolder(run).read("resolved.json")
+    try:
+        return recipe_from(plain)
+    except RecipeError as error:
+        raise RecipeError([f"{run / 'resolved.json'}: {fault}" for fault in error.faults]) from error
 
 
 def minutes(runs: Sequence[Path]) -> float | None:
     """Return what drawing the annotation of a run's training cases would cost, the mean over runs of several folds.
 
     By the receipt of the annotation set; for dense labels by what outlining each slice would take. None where nobody
-    knows: a set that persons drew, or one without receipt.
+    knows: a set that persons drew, one without receipt, or a dataset that is not at hand.
     """
     folds = {recipe_of(run).data.fold: run for run in runs}
-    found = [_minutes(run) for run in folds.values()]
-    known = [value for value in found if value is not None]
+    try:
+        found = [_minutes(run) for run in folds.values()]
+    except (FaultsError, OSError):
+        return None
+    known = [value for value in found if value]
     return fmean(known) if len(known) == len(found) else None
 
 
 def _minutes(run: Path) -> float | None:
     data, learned = recipe_of(run).data, RunFolder(run).read("plan.json")["training"]
     root = assembly.find_root(data.root, Silent())
-    if data.annotation == DENSE or data.root.startswith(assembly.PHANTOM):
-        protocol = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else assembly.PHANTOM_STROKES
-        dataset = dataset_of(run)
+    protocol: CaseProtocol | None = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else None
+    if data.root.startswith(assembly.PHANTOM) and data.annotation == STROKES:
+        protocol = assembly.PHANTOM_STROKES
+    if protocol is not None:
+        dataset = dataset_of(recipe_of(run))
         return sum(_drawing(protocol, dataset, case) for case in dataset.training if case.name in learned)
     path = root / data.annotation / "annotation.json"
     by_case = read_json(path).get("by_case") if path.is_file() else None
     if not by_case:
         return None
-    return float(sum(by_case[case]["minutes"] for case in learned if case in by_case))
+    drawn = [by_case[case].get("minutes") for case in learned if case in by_case]
+    return None if None in drawn else float(sum(drawn))
 
 
 def _drawing(protocol: CaseProtocol, dataset: Dataset, case: Case) -> float:
@@ -65,10 +77,21 @@ def _drawing(protocol: CaseProtocol, dataset: Dataset, case: Case) -> float:
     return protocol.seconds.minutes(protocol.draw(dense).effort)
 
 
-def dataset_of(run: Path) -> Dataset:
-    """Return the dataset that a run learned from."""
-    recipe = recipe_of(run)
+def dataset_of(recipe: Recipe) -> Dataset:
+    """Return the dataset that a recipe learns from."""
     return assembly.open_dataset(recipe.data, assembly.wanted_modalities(recipe), Silent())
+
+
+def made_with(runs: Sequence[Path]) -> dict[str, list[str]]:
+    """Return what runs noted of how they were made: versions, device, commit; each with all values that there are."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for _, line in read_lines(run / RECORD) if (run / RECORD).is_file() else ():
+            tags = line.get("tags", {}) if line.get("event") == "opened" else {}
+            for name in (*versions(), "device", "precision", "git_commit"):
+                if tags.get(name):
+                    found.setdefault(name, {})[str(tags[name])] = None
+    return {name: list(values) for name, values in found.items()}
 
 
 def curves(places: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, list[figures.Curve]]]:
@@ -90,26 +113,34 @@ def _curves(run: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-def draw_cases(
-    folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter
-) -> tuple[tuple[str, Path], ...]:
-    """Draw the best, the median and the worst case of each arm: strokes, prediction, reference."""
+def draw_cases(folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter) -> Part:
+    """Draw the worst, the median and the best case of each arm, by the mean over its seeds, as its first seed has it.
+
+    Where images or predictions are not at hand any more, that is said in place of the picture: the scores are there.
+    """
     pictures: list[tuple[str, Path]] = []
+    lacking: dict[str, None] = {}
     with report.progress("drawing cases", 3 * len(comparison.arms)) as bar:
         for n, arm in enumerate(comparison.arms):
             mine = [(run, path) for run, path in runs if run.arm == arm]
             dice = {
-                case: fmean(_dice(run, case)) for run, _ in mine for case in run.scored if case in comparison.patients
+                case: fmean(d for run, _ in mine if case in run.scored for d in _dice(run, case))
+                for case in comparison.patients
             }
             order = sorted(dice, key=lambda case: (dice[case], case))
             for what, case in (("worst", order[0]), ("median", order[len(order) // 2]), ("best", order[-1])):
                 run, path = next((run, path) for run, path in mine if case in run.scored)
                 picture = folder / f"{n}_{what}.png"
                 said = f"{arm}, {what} of {len(order)}: {case}, Dice {fmean(_dice(run, case)):.3f} (seed {run.seed})"
-                _draw(picture, path, case, said)
-                pictures.append((said, picture))
+                if len({run.seed for run, _ in mine}) > 1:
+                    said += f", mean of its seeds {dice[case]:.3f}"
+                try:
+                    _draw(picture, path, case, said)
+                    pictures.append((said, picture))
+                except (FaultsError, OSError, ValueError) as error:
+                    lacking |= dict.fromkeys(error.faults if isinstance(error, FaultsError) else [str(error)])
                 bar.advance(case)
-    return tuple(pictures)
+    return Part("Cases to look at", tuple(f"Not drawn: {why}" for why in lacking), pictures=tuple(pictures))
 
 
 def _dice(run: ScoredRun, case: str) -> list[float]:
@@ -118,21 +149,23 @@ def _dice(run: ScoredRun, case: str) -> list[float]:
 
 def _draw(picture: Path, run: Path, name: str, title: str) -> None:
     """Draw one held-out case as its files show it."""
-    dataset = dataset_of(run)
-    case = next(case for case in dataset.training if case.name == name)
+    dataset = dataset_of(recipe_of(run))
+    case = next((case for case in dataset.training if case.name == name), None)
+    if case is None:
+        raise DataError(f"{dataset.root}: has no case {name} any more")
     loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
     images = {modality: array for modality, array in loaded.images.items() if array is not None}
     strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
     found = nifti.read(run / "predictions" / f"{name}{dataset.ending}").array
     reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
     classes = {value: word for value, word in enumerate(dataset.classes) if value > 0}
-    draw_overlay(picture, images, loaded.grid.spacing_mm, strokes, found, reference, classes, title)
+    draw_overlay(picture, images, loaded.grid.spacing_mm, strokes, found, reference, classes, figures.word(title))
 
 
 def illustrate(
     folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter
-) -> tuple[dict[str, Part], dict[str, float]]:
-    """Draw all figures of a report into `folder`; return its parts that show them, and the minutes of each arm."""
+) -> dict[str, Part]:
+    """Draw all figures of a report into `folder`; return its parts that show them."""
     places: dict[str, list[Path]] = {arm: [path for run, path in runs if run.arm == arm] for arm in comparison.arms}
     cost = {arm: value for arm, paths in places.items() if (value := minutes(paths)) is not None}
     against = comparison.against
@@ -148,9 +181,10 @@ def illustrate(
         rows = tuple((arm, f"{m:.0f}", f"{comparison.score(arm, 'dice').mean:.3f}") for arm, m in cost.items())
         parts["costs"] = Part(
             "Dice against annotation time", text, ("recipe", "minutes", "dice"), rows,
-            pictures=(("Dice against the minutes that the annotation would take", picture),),
+            pictures=(("Dice against the minutes that the annotation would take; dashes are single seeds", picture),),
         )  # fmt: skip
-    picture = figures.draw_curves(folder / "curves.png", curves(places))
-    parts["curves"] = Part("Training", pictures=(("Each term of the loss over training, as logged", picture),))
-    parts["cases"] = Part("Cases to look at", pictures=draw_cases(folder / "cases", comparison, runs, report))
-    return parts, cost
+    if logged := curves(places):
+        picture = figures.draw_curves(folder / "curves.png", logged)
+        parts["curves"] = Part("Training", pictures=(("Each term of the loss over training, as logged", picture),))
+    parts["cases"] = draw_cases(folder / "cases", comparison, runs, report)
+    return parts

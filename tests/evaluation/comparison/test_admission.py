@@ -36,3 +36,5 @@ def test_a_checkpoint_chosen_on_a_scored_case():
 def test_no_record_or_an_incomplete_one():
     assert "no record of the cases" in refusals("runs/x", {}, {"b"})[0]
     assert "scored on z, which it never noted" in refusals("runs/x", CLEAN, {"b", "z"})[0]
+    watched = changed("b", **{"for": ["validation"]})
+    assert "scored on b, which it never noted" in refusals("runs/x", watched, {"b"})[0]

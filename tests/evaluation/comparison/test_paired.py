@@ -31,8 +31,7 @@ def test_differences_are_those_of_the_same_case():
     assert difference.by_case == pytest.approx(dict.fromkeys(CASES, -0.1))
     assert (difference.interval.low, difference.interval.high) == pytest.approx((-0.1, -0.1))
     assert difference.share == pytest.approx((0.4 + 0.035) / (0.5 + 0.035))
-    assert not difference.better
-    assert found.difference("weak", "hd95_mm").better  # less distance
+    assert found.difference("weak", "hd95_mm").mean == pytest.approx(-1)  # less distance, which is better
     assert found.score("full", "dice").mean == pytest.approx(0.535)
     assert {d.arm for d in found.differences} == {"weak"}
 
@@ -97,6 +96,20 @@ def test_what_does_not_belong_together_is_said_at_once():
     assert "no recipe is called 'fulll'; there are full, weak, strange" in text
     assert "weak: has no finished run of fold 0, seed 1" in text
     assert "strange, fold 0, seed 42: held out other cases or patients than full" in text
+
+
+def test_a_class_that_was_renamed_between_runs_is_said():
+    with pytest.raises(DataError) as caught:
+        compare([run("full", level(0.5)), run("weak", level(0.4), classes=("GTV",))], "full")
+    assert list(caught.value.faults) == [
+        "full, fold 0, seed 42: has no scores of GTV, as others have",
+        "weak, fold 0, seed 42: has no scores of GTVp, as others have",
+    ]
+
+
+def test_a_run_given_twice_is_said():
+    with pytest.raises(DataError, match="two runs are of one recipe, fold and seed"):
+        compare([run("full", level(0.5)), run("full", level(0.6)), run("weak", level(0.4))], "full")
 
 
 def test_a_case_held_out_in_two_folds_is_refused():

@@ -85,6 +85,13 @@ def test_the_signed_rank_test_is_scipys_over_patients():
     assert signed_rank([0.0] * 9, each_its_own(9)) == 1.0
 
 
+def test_ties_of_distances_are_ties_in_spite_of_rounding():
+    """Differences of distances on a grid of 3 mm: |d| is the same for all but one, if not in the last digit."""
+    values = [7.3 - 10.3, -3.0, 3.0, 3.0, -3.0, -3.0, -3.0, 1.0]
+    assert values[0] != -3.0
+    assert signed_rank(values, each_its_own(8)) == stats.wilcoxon(np.round(values, 6)).pvalue
+
+
 def test_the_test_finds_nothing_where_nothing_is_as_often_as_it_says():
     """Two cases a patient, eleven patients, no difference: at most about 5 % are called significant."""
     rng = np.random.default_rng(5)

@@ -35,8 +35,8 @@ def refusals(run: str, opened: Mapping[str, Mapping[str, Any]], scored: Collecti
         )
     if both := sorted(chosen.intersection(scored)):
         faults.append(f"{run}: chose its checkpoint by {_some(both)}, on which it is scored; use its last weights")
-    if unknown := sorted(set(scored) - set(opened)):
-        faults.append(f"{run}: is scored on {_some(unknown)}, which it never noted as opened; score it again")
+    if unknown := sorted(set(scored) - {case for case, entry in opened.items() if "scoring" in entry["for"]}):
+        faults.append(f"{run}: is scored on {_some(unknown)}, which it never noted as opened for that; score it again")
     return faults
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +74,20 @@ def _section(number: int, part: Part) -> str:
 
 def markdown(title: str, parts: Sequence[Part], folder: Path) -> str:
     """Return the report as Markdown that stands in `folder`."""
-    lines = [f"# {title}"]
+    lines = [f"# {_literal(title)}"]
     for part in parts:
-        lines += [f"## {part.title}", *part.text]
+        lines += [f"## {_literal(part.title)}", *map(_literal, part.text)]
         if part.columns:
-            table = [part.columns, ("---",) * len(part.columns), *part.rows]
-            lines.append("\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in table))
+            head, *body = [[_literal(cell) for cell in row] for row in (part.columns, *part.rows)]
+            table = [head, ["---"] * len(head), *body]
+            lines.append("\n".join(f"| {' | '.join(row)} |" for row in table))
         if part.commands:
             lines.append("\n".join(["```", *part.commands, "```"]))
-        lines += [f"![{caption}]({path.relative_to(folder).as_posix()})" for caption, path in part.pictures]
+        lines += [f"![{_literal(caption)}]({path.relative_to(folder).as_posix()})" for caption, path in part.pictures]
     return "\n\n".join(lines) + "\n"
+
+
+def _literal(text: str) -> str:
+    """Return a text as Markdown shows it letter by letter: `+ CRF` begins no list, `[1]` is no link."""
+    text = re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+    return re.sub(r"^(\d*)(#+|[-+.)])(?= )", r"\1\\\2", text)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from wsseg.evaluation.comparison.paired import MEAN, Comparison
+from wsseg.evaluation.comparison.paired import Comparison
 from wsseg.evaluation.overlay import PALETTE
 
 Curve = Sequence[tuple[int, float]]
@@ -22,6 +23,12 @@ _ORDER = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", *PAL
 def colours(arms: Sequence[str]) -> dict[str, str]:
     """Return the colour of each arm, the same in all figures."""
     return {arm: _ORDER[n % len(_ORDER)] for n, arm in enumerate(arms)}
+
+
+def word(name: str) -> str:
+    """Return a name as a figure writes it letter by letter: `$` begins no formula, a leading `_` hides nothing."""
+    name = name.replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
 
 
 def draw_differences(path: Path, comparison: Comparison, metric: str = "dice") -> Path:
@@ -39,9 +46,9 @@ def draw_differences(path: Path, comparison: Comparison, metric: str = "dice") -
             axes.plot([found.interval.low, found.interval.high], [y, y], color="black", linewidth=2)
         axes.plot([found.mean], [y], "D", color="black", markersize=7)
     axes.axvline(0, color=_GREY, linewidth=1)
-    axes.set_yticks(range(len(arms)), arms)
+    axes.set_yticks(range(len(arms)), [word(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"{metric} minus that of {comparison.against}, the same case")
+    axes.set_xlabel(f"{metric} minus that of {word(comparison.against)}, the same case")
     axes.set_title("a point a case; diamond and bar: mean and its 95 % interval", fontsize=10, loc="left")
     return _save(figure, path)
 
@@ -55,10 +62,14 @@ def draw_costs(path: Path, comparison: Comparison, minutes: Mapping[str, float])
             score = comparison.score(arm, "dice")
             for value in score.by_seed.values() if len(score.by_seed) > 1 else ():
                 axes.plot([minutes[arm]], [value], "_", color=colour, markersize=14)
-            axes.plot([minutes[arm]], [score.mean], "o", color=colour, markersize=9, label=arm)
-    axes.set_xscale("log")
+            axes.plot([minutes[arm]], [score.mean], "o", color=colour, markersize=9, label=word(arm))
+    if max(minutes.values()) > 4 * min(minutes.values()):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("minutes of drawing, all training cases of a fold (the protocol's cost model)")
-    axes.set_ylabel(f"dice, {MEAN} of the classes")
+    axes.set_ylabel(f"dice, {word(comparison.called())}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _save(figure, path)
@@ -84,7 +95,8 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[Curve]]])
         panel.tick_params(labelsize=8)
     for panel in panels[len(terms) :]:
         panel.set_axis_off()
-    panels[0].legend(fontsize=7)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(fontsize=7)
     return _save(figure, path)
 
 
@@ -95,7 +107,7 @@ def _draw_term(panel: Axes, runs: Sequence[Curve], arm: str, colour: str) -> Non
     steps = sorted(set.intersection(*(set(dict(run)) for run in runs))) if runs else []
     if steps:
         means = [float(np.mean([dict(run)[step] for run in runs])) for step in steps]
-        panel.plot(steps, means, color=colour, linewidth=1.5, label=arm)
+        panel.plot(steps, means, color=colour, linewidth=1.5, label=word(arm))
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -92,11 +92,6 @@ class Difference:
     by_seed: Mapping[int, float]
     share: float
 
-    @property
-    def better(self) -> bool:
-        """Whether the mean is on the good side: more dice and nsd, less distance."""
-        return self.mean < 0 if self.metric.endswith("_mm") else self.mean > 0
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -117,6 +112,11 @@ class Comparison:
     differences: tuple[Difference, ...]
     patients: Mapping[str, str]
     left_out: Mapping[str, str]
+
+    def called(self, class_name: str = MEAN) -> str:
+        """Return how a report calls a class; the mean of a single class is that class."""
+        name = class_name if class_name in self.classes else self.classes[0]
+        return "mean of the classes" if name == MEAN and len(self.classes) > 1 else name
 
     def score(self, arm: str, metric: str, class_name: str = MEAN) -> Score:
         """Return one score."""
@@ -179,20 +179,34 @@ def _faults(runs: Sequence[ScoredRun], arms: Sequence[str], against: str) -> lis
         f"{arm}: has no finished run of fold {fold}, seed {seed}, as others have; let it train, or leave that one out"
         for arm in arms for fold, seed in wanted if (arm, fold, seed) not in have
     ]  # fmt: skip
+    if len(have) < len(runs):
+        faults.append("two runs are of one recipe, fold and seed; leave one of them out")
     first: dict[int, ScoredRun] = {}
     for run in runs:
         other = first.setdefault(run.fold, run)
         if dict(run.patients) != dict(other.patients):
-            differ = sorted({*run.patients.items()} ^ {*other.patients.items()})
+            differ = sorted({case for case, _ in run.patients.items() ^ other.patients.items()})
             faults.append(
                 f"{run.arm}, fold {run.fold}, seed {run.seed}: held out other cases or patients than {other.arm} did "
-                f"({', '.join(case for case, _ in differ[:5])}): use one dataset, one data.patient and one data.folds"
+                f"({', '.join(differ[:5])}): use one dataset, one data.patient and one data.folds"
             )
     folds: dict[str, int] = {}
     for fold, run in first.items():
         for case in run.patients:
             if folds.setdefault(case, fold) != fold:
                 faults.append(f"{case}: was held out in folds {folds[case]} and {fold}; the runs have other data.folds")
+    return faults + _other_classes(runs)
+
+
+def _other_classes(runs: Sequence[ScoredRun]) -> list[str]:
+    """Say which runs lack scores of a class that others have, as where a class was renamed between them."""
+    known = dict.fromkeys(row.class_name for run in runs for rows in run.scored.values() for row in rows)
+    faults = []
+    for run in runs:
+        lacking = [name for name in known for rows in run.scored.values() if name not in {r.class_name for r in rows}]
+        if lacking:
+            told = ", ".join(dict.fromkeys(lacking))
+            faults.append(f"{run.arm}, fold {run.fold}, seed {run.seed}: has no scores of {told}, as others have")
     return faults
 
 

@@ -11,6 +11,8 @@ from wsseg.evaluation.comparison.paired import MEAN, Comparison, Difference, Sco
 from wsseg.evaluation.comparison.statistics import FEWEST, LEVEL
 from wsseg.evaluation.scoring import METRICS
 
+SMALLEST = 0.001
+"""A smaller p is not written out."""
 UNITS = {"dice": "dice", "hd95_mm": "hd95 (mm)", "assd_mm": "assd (mm)", "nsd": "nsd"}
 
 
@@ -25,7 +27,6 @@ class Setting:
         seeds: Of the runs.
         iterations: Of each run.
         tolerance_mm: Of nsd.
-        minutes: Arm -> minutes of drawing, where that is known.
         facts: Further lines: fingerprint of the data, versions, commit.
         commands: What makes it again.
     """
@@ -36,7 +37,6 @@ class Setting:
     seeds: tuple[int, ...]
     iterations: int
     tolerance_mm: float
-    minutes: Mapping[str, float]
     facts: tuple[str, ...]
     commands: tuple[str, ...]
 
@@ -48,18 +48,20 @@ def answer(comparison: Comparison) -> list[str]:
 
 def _sentence(comparison: Comparison, found: Difference) -> str:
     mine, other = (comparison.score(arm, "dice").mean for arm in (found.arm, found.against))
-    start = f"{found.arm}: Dice {mine:.3f}, {100 * found.share:.1f} % of {found.against} ({other:.3f}); "
-    start += f"difference {found.mean:+.3f}"
+    share = "against" if math.isnan(found.share) else f"{100 * found.share:.1f} % of"
+    start = f"{found.arm}: Dice {mine:.3f}, {share} {found.against} ({other:.3f}); difference {found.mean:+.3f}"
+    seeds = f"; {by_seed(found.by_seed)}" if len(found.by_seed) > 1 else ""
     if not found.interval.known:
         n = len(set(comparison.patients.values()))
-        return f"{start}; {n} patients are too few to say more (at least {FEWEST})."
-    sure = (
-        f"{100 * LEVEL:.0f} % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}, p = {found.p_holm:.3f}"
-    )
-    seeds = ""
-    if len(found.by_seed) > 1:
-        seeds = f"; by seed {', '.join(f'{value:+.3f}' for value in found.by_seed.values())}"
-    return f"{start}, {sure} after Holm's correction{seeds}."
+        return f"{start}{seeds}; too few patients ({n}) to say more, which takes {FEWEST}."
+    sure = f"{100 * LEVEL:.0f} % interval {found.interval.low:+.3f} to {found.interval.high:+.3f}"
+    p = f"p {'' if found.p_holm < SMALLEST else '= '}{_p(found.p_holm)}"
+    return f"{start}, {sure}, {p} after Holm's correction{seeds}."
+
+
+def by_seed(means: Mapping[int, float]) -> str:
+    """Return the mean difference of each seed, by its name."""
+    return ", ".join(f"seed {seed}: {mean:+.3f}" for seed, mean in means.items())
 
 
 def score_table(comparison: Comparison, tolerance_mm: float, class_name: str = MEAN) -> Part:
@@ -70,8 +72,11 @@ def score_table(comparison: Comparison, tolerance_mm: float, class_name: str = M
         found = [comparison.score(arm, metric, class_name) for metric in METRICS]
         empty = ", ".join(f"{n} {kind}" for kind, n in sorted(found[0].empty.items())) or "0"
         rows.append((arm, str(found[0].cases), *(_score(score) for score in found), empty))
-    title = f"Scores: {class_name}" if class_name != MEAN else "Scores: mean of the classes"
-    return Part(title, columns=("recipe", "cases", *units, "empty masks"), rows=tuple(rows))
+    several = any(len(comparison.score(arm, "dice").by_seed) > 1 for arm in comparison.arms)
+    text = ("Means over cases; in brackets, the lowest and the highest mean of a single seed.",) if several else ()
+    return Part(
+        f"Scores: {comparison.called(class_name)}", text, ("recipe", "cases", *units, "empty masks"), tuple(rows)
+    )
 
 
 def _score(score: Score) -> str:
@@ -94,10 +99,11 @@ def difference_table(comparison: Comparison) -> Part:
         "of the reference",
     )  # fmt: skip
     text = (
-        f"Each case against itself: the recipe minus {comparison.against}, seeds averaged within a case. Intervals are "
-        "bootstrap intervals (expanded percentile) in which patients are drawn, p is Wilcoxon's signed-rank test over "
-        "patients, corrected by Holm for all recipes and classes of a metric. They say how sure the difference is for "
-        "other patients of this kind, with these networks; how much training itself varies is what the seeds show.",
+        f"Each case against itself: the recipe minus {comparison.against}, seeds averaged within a case. Of dice and "
+        "nsd more is better, so a positive difference is; of hd95 and assd less, so a negative one is. Intervals are "
+        "bootstrap intervals (expanded percentile) in which patients are drawn, each by itself; p is Wilcoxon's "
+        "signed-rank test over patients, corrected by Holm over all rows of a metric. They say how sure the difference "
+        "is for other patients of this kind, with these networks; how much training itself varies, the seeds show.",
     )
     return Part("Paired differences", text, columns, tuple(rows))
 
@@ -112,7 +118,7 @@ def _difference(found: Difference) -> tuple[str, ...]:
 
 
 def _p(p: float) -> str:
-    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "-" if math.isnan(p) else f"< {SMALLEST}" if p < SMALLEST else f"{p:.3f}"
 
 
 def method(comparison: Comparison, setting: Setting) -> Part:
@@ -127,6 +133,8 @@ def method(comparison: Comparison, setting: Setting) -> Part:
         "Where one of two masks is empty, dice and nsd are 0 and surface distances are the volume's diagonal; where "
         "both are, dice and nsd are 1 and distances 0. Empty masks counts such scores, by the mask that is empty.",
     ]
+    if len(setting.folds) > 1:
+        text.append("Networks of different folds share training cases; the intervals and tests do not know of that.")
     if comparison.left_out:
         told = "; ".join(f"{case} ({why})" for case, why in list(comparison.left_out.items())[:20])
         text.append(f"{len(comparison.left_out)} held-out cases are left out: {told}.")
