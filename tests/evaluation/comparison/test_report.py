@@ -52,6 +52,17 @@ def test_tables_say_what_brackets_and_signs_mean():
     assert "of hd95 and assd less, so a negative one is" in difference_table(one).text[0]
 
 
+def test_a_p_that_cannot_be_small_is_told():
+    few = compare([run("full", level(0.5)), *(run(name, level(0.4, 8, 0.012)) for name in "abcdefg")], "full")
+    assert few.difference("a", "dice").p_holm == pytest.approx(7 * 2 / 2**8)
+    assert (
+        "With 8 patients p cannot be less than 0.008, nor less than 0.055 after correction."
+        in (difference_table(few).text[0])
+    )
+    enough = compare([run("full", level(0.5)), run("weak", level(0.4))], "full")
+    assert "cannot be" not in difference_table(enough).text[0]
+
+
 @pytest.mark.parametrize("folds", [(0,), (0, 1)])
 def test_what_intervals_over_folds_do_not_know_is_said(folds):
     found = compare([run("full", level(0.5)), run("weak", level(0.4))], "full")

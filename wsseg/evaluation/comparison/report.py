@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wsseg.evaluation.comparison.document import Part
 from wsseg.evaluation.comparison.paired import MEAN, Comparison, Difference, Score
-from wsseg.evaluation.comparison.statistics import FEWEST, LEVEL
+from wsseg.evaluation.comparison.statistics import FEWEST, LEVEL, smallest_p
 from wsseg.evaluation.scoring import METRICS
 
 SMALLEST = 0.001
@@ -103,9 +103,19 @@ def difference_table(comparison: Comparison) -> Part:
         "nsd more is better, so a positive difference is; of hd95 and assd less, so a negative one is. Intervals are "
         "bootstrap intervals (expanded percentile) in which patients are drawn, each by itself; p is Wilcoxon's "
         "signed-rank test over patients, corrected by Holm over all rows of a metric. They say how sure the difference "
-        "is for other patients of this kind, with these networks; how much training itself varies, the seeds show.",
+        "is for other patients of this kind, with these networks; how much training itself varies, the seeds show."
+        + _least(len(set(comparison.patients.values())), len(rows) // len(METRICS)),
     )
     return Part("Paired differences", text, columns, tuple(rows))
+
+
+def _least(patients: int, tests: int) -> str:
+    """Say where even the same sign in every patient would not make the corrected p small; else nothing."""
+    least = smallest_p(patients)
+    if patients < FEWEST or least * tests <= 1 - LEVEL:
+        return ""
+    corrected = _p(min(1.0, least * tests))
+    return f" With {patients} patients p cannot be less than {_p(least)}, nor less than {corrected} after correction."
 
 
 def _difference(found: Difference) -> tuple[str, ...]:

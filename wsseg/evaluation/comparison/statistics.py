@@ -83,6 +83,11 @@ def signed_rank(values: Sequence[float], patients: Sequence[str]) -> float:
     return float(stats.wilcoxon(of_patient).pvalue)
 
 
+def smallest_p(patients: int) -> float:
+    """Return the p of `signed_rank` where all patients differ in the same direction, by different amounts: 2 / 2^n."""
+    return float(2.0 ** (1 - patients))
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p values corrected for the number of tests: smallest first, max over i <= j of (m - i) p_(i), at most 1.
 
