@@ -178,10 +178,13 @@ def illustrate(
             "Minutes are estimates by the cost model of the annotation protocols; for dense labels, by outlining each "
             "connected part in each slice. " + (f"Not known for: {', '.join(unknown)}." if unknown else ""),
         )
+        told = "Dice against the minutes that the annotation would take"
+        if len({run.seed for run, _ in runs}) > 1:
+            told += "; dashes are single seeds"
         rows = tuple((arm, f"{m:.0f}", f"{comparison.score(arm, 'dice').mean:.3f}") for arm, m in cost.items())
         parts["costs"] = Part(
             "Dice against annotation time", text, ("recipe", "minutes", "dice"), rows,
-            pictures=(("Dice against the minutes that the annotation would take; dashes are single seeds", picture),),
+            pictures=((told, picture),),
         )  # fmt: skip
     if logged := curves(places):
         picture = figures.draw_curves(folder / "curves.png", logged)
