@@ -49,6 +49,8 @@ def test_arms_are_recipes_with_their_own_words_and_those_for_all(two) -> None:
     assert [arm.name for arm in found] == ["test", "CRF off", "full", "lr=0.1"]
     for_all = ("training.iterations=4", "supervision.gated_crf.weight={to: 0.1, over: 0.2}")
     assert found[1].overrides == (*for_all, "supervision.gated_crf.weight=0")
+    folded = read_arms([str(weak), f"a long\none: {weak} training.lr=0.1\n    supervision.gated_crf.weight=0"])[1]
+    assert folded.overrides == ("training.lr=0.1", "supervision.gated_crf.weight=0")
     assert found[2].overrides == for_all
 
 

@@ -65,7 +65,7 @@ def _is_override(word: str) -> bool:
 def _arm(word: str, overrides: tuple[str, ...]) -> Arm:
     name, path, own = "", word, []
     if not Path(word).exists():
-        found = re.fullmatch(r"(?:([^:/]+):\s+)?(.*)", word)
+        found = re.fullmatch(r"(?:([^:/]+):\s+)?(.*)", word, re.DOTALL)
         try:
             parts = shlex.split(found[2]) if found else []
         except ValueError as error:
