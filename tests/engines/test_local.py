@@ -150,10 +150,8 @@ def test_ctrl_c_stops_the_children_and_the_same_call_goes_on(
     tasks = [make_task("a", "long"), make_task("b")]
     script = f"""
         from contextlib import nullcontext
-from dataclasses import replace
         from pathlib import PosixPath
-        from wsseg.engines.attempt import conduct_here
-from wsseg.engines.conducting import conduct
+        from wsseg.engines.conducting import conduct
         from wsseg.engines.tasks import Task
 
         class Quiet:
