@@ -147,7 +147,7 @@ def make_recipe(tmp_path: Path) -> Callable[..., Path]:
 def make_run() -> Callable[..., Path]:
     """Return a maker of what a finished run leaves behind, as far as a comparison reads it."""
     from wsseg.evaluation.scoring import Row, write_csv
-    from wsseg.recipe import read_recipe
+    from wsseg.recipe.reading import read_recipe
 
     def make(
         folder: Path, recipe: Path, opened: dict, dice: float | dict[str, float], words: Sequence[str] = ()

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from wsseg.terminal import Terminal
+from wsseg.core.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ BEGUN = "the same command goes on or begins again (train: with --run-dir and --r
 @contextmanager
 def _mending(stopped: str = BEGUN) -> Iterator[None]:
     """Turn faults into lines on stderr and exit code 2, and a request to stop into a clean end, with a word on it."""
-    from wsseg.contracts import FaultsError
+    from wsseg.core.errors import FaultsError
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
@@ -62,9 +62,9 @@ def train(
 ) -> None:
     """Train a recipe, score its held-out cases, keep the run."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.train import train as run
 
-        commands.train(recipe, overrides or [], run_dir, resume, Terminal())
+        run(recipe, overrides or [], run_dir, resume, Terminal())
 
 
 @app.command()
@@ -77,9 +77,9 @@ def predict(
 ) -> None:
     """Segment new cases with a finished run."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.predict import predict as segment
 
-        commands.predict(run, images, out, probabilities, mirror, Terminal())
+        segment(run, images, out, probabilities, mirror, Terminal())
 
 
 @app.command()
@@ -91,18 +91,18 @@ def evaluate(
 ) -> None:
     """Score label maps against dense references: dice, hd95_mm, assd_mm, nsd, volumes."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.evaluate import evaluate as run
 
-        commands.evaluate(predictions, references, out, tolerance_mm, Terminal())
+        run(predictions, references, out, tolerance_mm, Terminal())
 
 
 @app.command()
 def check(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Find every fault of a recipe and its data before anything is trained."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.check import check as run
 
-        commands.check(recipe, overrides or [], Terminal())
+        run(recipe, overrides or [], Terminal())
 
 
 @app.command()
@@ -114,9 +114,9 @@ def sync(
 ) -> None:
     """Send runs to an MLflow store, e.g. from the local one to a team's server; what is there is completed."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.sync import sync as run
 
-        commands.sync(runs, to, Terminal())
+        run(runs, to, Terminal())
 
 
 @app.command()
@@ -130,12 +130,12 @@ def audit(
 ) -> None:
     """Estimate Dice without dense masks: draw points for a person to answer, then read the answers."""
     with _mending():
-        from wsseg import auditing
+        from wsseg.commands import audit
 
         if answers is None:
-            auditing.draw(run, images, out, points, seed, Terminal())
+            audit.draw(run, images, out, points, seed, Terminal())
         else:
-            auditing.judge(run, answers, out, Terminal())
+            audit.judge(run, answers, out, Terminal())
 
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
@@ -152,7 +152,7 @@ def simulate(
 ) -> None:
     """Simulate sparse annotation from the dense labels in labelsTr into DATASET/annotations/<protocol>/."""
     with _mending():
-        from wsseg import annotate as verbs
+        from wsseg.commands import annotate as verbs
 
         verbs.simulate(dataset, protocol, workers, Terminal())
 
@@ -167,7 +167,7 @@ def show(
 ) -> None:
     """Draw one annotated case as a picture: what was drawn, and the dense label's outlines, on the image."""
     with _mending():
-        from wsseg import annotate as verbs
+        from wsseg.commands import annotate as verbs
 
         verbs.show(dataset, annotation, case, channel, out, Terminal())
 
@@ -181,7 +181,7 @@ def measure(
 ) -> None:
     """Measure the strokes of annotation sets beside each other: how many, how long, how thick, how near the border."""
     with _mending():
-        from wsseg import annotate as verbs
+        from wsseg.commands import annotate as verbs
 
         verbs.measure(dataset, sets, axis, workers, Terminal())
 
@@ -209,7 +209,7 @@ def import_(
 ) -> None:
     """Bring annotation of other tools into DATASET/annotations/<name>/."""
     with _mending():
-        from wsseg import annotate as verbs
+        from wsseg.commands import annotate as verbs
 
         choices = verbs.Choices(name, unpainted, map or (), overlap or (), labels, grid)
         verbs.bring_in(dataset, sources, choices, Terminal())
@@ -226,7 +226,7 @@ def export(
 ) -> None:
     """Write label maps for other tools, with names and colours, to be opened over the image."""
     with _mending():
-        from wsseg import annotate as verbs
+        from wsseg.commands import annotate as verbs
 
         verbs.bring_out(folder, out, format, dataset, Terminal())
 
@@ -253,10 +253,12 @@ def compare(
 ) -> None:
     """Train recipes on the same folds and seeds, and say how far each is from the reference, case by case."""
     with _mending(AGAIN):
-        from wsseg import arms, comparing
+        from wsseg.commands import _candidates, compare
 
-        wish = comparing.Wish(arms.read_arms(recipes), out, against, folds, seeds, comparing.Work(on, jobs, gpus))
-        comparing.compare(wish, comparing.typed(sys.argv), Terminal())
+        request = compare.ComparisonRequest(
+            _candidates.read_candidates(recipes), out, against, folds, seeds, compare.ExecutionOptions(on, jobs, gpus)
+        )
+        compare.compare(request, compare.typed(sys.argv), Terminal())
 
 
 @app.command()
@@ -272,19 +274,19 @@ def ablate(
 ) -> None:
     """Train a recipe without each of its terms in turn, and say which of them help."""
     with _mending(AGAIN):
-        from wsseg import ablating, comparing
+        from wsseg.commands import ablate, compare
 
-        work, command = comparing.Work(on, jobs, gpus), comparing.typed(sys.argv)
-        ablating.ablate(recipe, overrides or [], out, folds, seeds, work, command, Terminal())
+        work, command = compare.ExecutionOptions(on, jobs, gpus), compare.typed(sys.argv)
+        ablate.ablate(recipe, overrides or [], out, folds, seeds, work, command, Terminal())
 
 
 @app.command()
 def recipes() -> None:
     """List the recipes that come along."""
     with _mending():
-        from wsseg import commands
+        from wsseg.commands.recipes import recipes as run
 
-        commands.recipes(Terminal())
+        run(Terminal())
 
 
 def main() -> None:

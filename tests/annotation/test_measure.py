@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsseg import nifti
 from wsseg.annotation.measure import Look, look_of, measure_sets, way_mm
-from wsseg.contracts import IGNORE, DataError
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
 
 
 def plane(slices: int = 1) -> tuple[np.ndarray, np.ndarray]:

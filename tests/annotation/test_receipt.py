@@ -9,7 +9,7 @@ import pytest
 from wsseg.annotation import receipt
 from wsseg.annotation.protocol import Dense, Drawing, Effort, Seconds
 from wsseg.annotation.protocols.strokes import Strokes
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 CLASSES = ("background", "a", "b")
 PRICED = Strokes(name="mine", seconds=Seconds(case=60, slice=10, stroke=5, point=1, box=2, outline=3))

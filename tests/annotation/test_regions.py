@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from wsseg.annotation.regions import Region, ball, grown, inside_class, put_ball, regions, shortest_way
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 def test_regions_are_the_connected_parts_each_in_its_box() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsseg import nifti
 from wsseg.annotation.protocol import protocol_from
 from wsseg.annotation.protocols.few_cases import FewCases
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.annotation.simulate import simulate_dataset
-from wsseg.contracts import DataError
-from wsseg.declared import annotated_classes
+from wsseg.core.errors import DataError
+from wsseg.dataset.annotation_json import annotated_classes
+from wsseg.volumes import nifti
 
 STROKES = Strokes(name="strokes")
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from wsseg.annotation import workers
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 
 
 def square(number: int) -> tuple[int, int]:

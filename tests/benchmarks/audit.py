@@ -27,11 +27,12 @@ from wsseg.annotation.audit.design import Segment
 from wsseg.annotation.audit.strata import Labels, cell_codes, cell_of
 from wsseg.annotation.exchange.matching import class_names
 from wsseg.annotation.labels import read_label
-from wsseg.contracts import IGNORE, Reporter
-from wsseg.declared import ignore_value
+from wsseg.core.cases import IGNORE
+from wsseg.core.reporter import Reporter
+from wsseg.core.terminal import Terminal
+from wsseg.dataset.annotation_json import ignore_value
 from wsseg.evaluation.labels import label_maps
 from wsseg.evaluation.labels import read_labels as read_strokes
-from wsseg.terminal import Terminal
 
 Floats = npt.NDArray[np.float64]
 

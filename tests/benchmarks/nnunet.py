@@ -31,13 +31,13 @@ from typing import Any
 from nnunet_layout import CONFIGURATION, PLANS, edit_plan, link_held_out, topology_of, write_raw
 from steps import Command, Steps, done_so_far, read_record, summed
 
-from wsseg import assembly, planning
-from wsseg.assembly import Prepared
-from wsseg.contracts import FaultsError
+from wsseg.assembly import autoconfigure
+from wsseg.assembly.data import PreparedData, prepare
+from wsseg.core.errors import FaultsError
+from wsseg.core.terminal import Terminal
 from wsseg.evaluation import scoring
-from wsseg.recipe import read_recipe
-from wsseg.schema import Recipe
-from wsseg.terminal import Terminal
+from wsseg.recipe.reading import read_recipe
+from wsseg.recipe.schema import Recipe
 from wsseg.training.optimization import choose_device
 
 NNUNET = "2.8.1"
@@ -60,7 +60,7 @@ class Comparison:
     recipe: Recipe
     path: Path
     overrides: list[str]
-    prepared: Prepared
+    prepared: PreparedData
     out: Path
     env: Path
     processes: int
@@ -248,8 +248,8 @@ def compare(arguments: argparse.Namespace, report: Terminal) -> None:
     steps.keep_settings(
         {"recipe": recipe.resolved(), "bf16": arguments.bf16, "adamw": arguments.adamw, "nnunet": NNUNET}
     )
-    prepared = assembly.prepare(recipe, report)
-    recipe = planning.plan(recipe, prepared, report)
+    prepared = prepare(recipe, report)
+    recipe = autoconfigure.plan(recipe, prepared, report)
     if not prepared.split.held_out:
         raise FaultsError("data.fold: holds no case out, so there is nothing to compare on")
     env = (arguments.env or out.parent / "environment").absolute()

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from wsseg import assembly, nifti
-from wsseg.assembly import Prepared
-from wsseg.contracts import IGNORE, Case, FaultsError, Network, Reporter, Triple
-from wsseg.data.cases import Dataset
+from wsseg.assembly.data import PreparedData
+from wsseg.assembly.parts import make_branches
+from wsseg.core.cases import IGNORE, Case, Triple
+from wsseg.core.contracts import Network
+from wsseg.core.errors import FaultsError
+from wsseg.core.reporter import Reporter
 from wsseg.data.loading import load_case
+from wsseg.dataset.folder import Dataset
 from wsseg.networks._strides import derive_kernels
-from wsseg.schema import Recipe
+from wsseg.recipe.schema import Recipe
+from wsseg.volumes import nifti
 
 CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetBudgetPlans"
@@ -37,13 +41,13 @@ class Topology:
     parameters: int
 
 
-def topology_of(recipe: Recipe, prepared: Prepared) -> Topology:
+def topology_of(recipe: Recipe, prepared: PreparedData) -> Topology:
     """Return the shape of the network whose prediction counts, and the parameters of all of the recipe's networks.
 
     Raises:
         FaultsError: nnU-Net cannot build it, because the patch is no multiple of the strides.
     """
-    branches = assembly.make_branches(recipe, prepared.preprocessing, len(prepared.dataset.classes))
+    branches = make_branches(recipe, prepared.preprocessing, len(prepared.dataset.classes))
     network = branches.networks[recipe.prediction.network]
     if not isinstance(network, Network):
         raise TypeError(f"{recipe.prediction.network} is no Network")
@@ -91,7 +95,7 @@ def edit_plan(plan: dict[str, Any], topology: Topology) -> dict[str, Any]:
     return edited
 
 
-def write_raw(prepared: Prepared, folder: Path, report: Reporter) -> dict[str, Any]:
+def write_raw(prepared: PreparedData, folder: Path, report: Reporter) -> dict[str, Any]:
     """Write nnU-Net's raw dataset: training cases with what they are learned from, and the held-out images apart.
 
     Volumes are written in canonical orientation; an unannotated voxel gets the highest label, named `ignore`. Training
@@ -143,7 +147,7 @@ def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
     return int(unknown.sum())
 
 
-def link_held_out(prepared: Prepared, folder: Path) -> None:
+def link_held_out(prepared: PreparedData, folder: Path) -> None:
     """Link the held-out cases' own image files into one folder, for `wsseg predict`."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in prepared.split.held_out:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsseg.contracts import FaultsError, Reporter
-from wsseg.files import write_safely
-from wsseg.runs import flat
+from wsseg.commands._run_folder import flat
+from wsseg.core.errors import FaultsError
+from wsseg.core.files import write_safely
+from wsseg.core.reporter import Reporter
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsseg.assembly import find_root
+from wsseg.assembly.data import find_root
+from wsseg.core.terminal import Terminal
 from wsseg.evaluation import scoring
-from wsseg.recipe import load_yaml, read_recipe, recipe_from
-from wsseg.terminal import Terminal
+from wsseg.recipe.reading import load_yaml, read_recipe, recipe_from
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Run:
         before = recipe_from(json.loads(kept.read_text(encoding="utf-8")))
         return before.fingerprint() != read_recipe(self.recipe, self.overrides).fingerprint()
 
-    def conduct(self, cores: Sequence[int]) -> str:
+    def run_tasks(self, cores: Sequence[int]) -> str:
         """Train (or go on), and score imagesTs where the plan asks for it. Returns what went wrong, or nothing."""
         if self.foreign:
             return f"{self.folder}: was made with other settings; choose another --out"
@@ -138,7 +138,7 @@ def main() -> int:
     free = [cores[job :: arguments.jobs] or cores for job in range(arguments.jobs)]
     lock, faults = threading.Lock(), []
 
-    def conduct(run: Run) -> None:
+    def run_tasks(run: Run) -> None:
         with lock:
             mine = free.pop()
         began = time.monotonic()
@@ -151,7 +151,7 @@ def main() -> int:
     wanted = [run for run in runs if re.search(arguments.rows, run.row)]
     bars = terminal.progress("runs", len(wanted))
     with bars as bar, ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(conduct, wanted))
+        list(pool.map(run_tasks, wanted))
     columns = ["row", *(f"seed {seed}" for seed in plan["seeds"]), "mean dice", "spread", "hd95_mm"]
     rows = table(runs)
     terminal.table(plan.get("title", arguments.plan.stem), columns, rows)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsseg import commands
-from wsseg.contracts import FaultsError, Progress
-from wsseg.terminal import Terminal
+from wsseg.commands.train import train
+from wsseg.core.errors import FaultsError
+from wsseg.core.reporter import Progress
+from wsseg.core.terminal import Terminal
 
 
 class TimedTerminal(Terminal):
@@ -54,6 +55,6 @@ class TimedBar:
 if __name__ == "__main__":
     record, run, recipe = (Path(argument) for argument in sys.argv[1:4])
     try:
-        commands.train(recipe, sys.argv[4:], run, True, TimedTerminal(record))
+        train(recipe, sys.argv[4:], run, True, TimedTerminal(record))
     except FaultsError as error:
         sys.exit(f"error: {error}")

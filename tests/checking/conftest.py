@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg import inspection
 from wsseg.checking.finding import Finding
-from wsseg.contracts import Silent
-from wsseg.recipe import read_recipe
+from wsseg.commands import _inspect
+from wsseg.core.reporter import Silent
+from wsseg.recipe.reading import read_recipe
 
 SHAPE = (36, 34, 20)
 CASES = 8
@@ -122,4 +122,4 @@ def inspect(root: Path, *overrides: str) -> tuple[Finding, ...]:
     """Inspect a dataset as `wsseg check` does."""
     recipe = root.parent / "recipe.yaml"
     recipe.write_text(RECIPE.replace("ROOT", str(root)))
-    return inspection.inspect(read_recipe(recipe, list(overrides)), Silent())
+    return _inspect.inspect(read_recipe(recipe, list(overrides)), Silent())

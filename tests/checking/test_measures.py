@@ -7,13 +7,13 @@ import pytest
 from scipy import ndimage
 
 from wsseg.checking.alignment import Look, alignment
-from wsseg.checking.drawing import conflict, drawing_axis, label_facts, thickness
-from wsseg.checking.facts import Span
+from wsseg.checking.dataset_facts import Span
 from wsseg.checking.intensities import content_digest, image_facts, thumbnail
-from wsseg.checking.judges.patients import families
-from wsseg.checking.judges.registration import looks_shifted
 from wsseg.checking.outliers import departures
-from wsseg.contracts import IGNORE
+from wsseg.checking.rules.patients import families
+from wsseg.checking.rules.registration import looks_shifted
+from wsseg.checking.stroke_shapes import conflict, drawing_axis, label_facts, thickness
+from wsseg.core.cases import IGNORE
 
 RANDOM = np.random.default_rng(7)
 
@@ -98,7 +98,7 @@ def test_a_conflict_counts_what_both_annotate() -> None:
     same = conflict("labelsTr", here, here, 3)
     assert same.worst is None and same.worst_class[1] == 0
     assert found.worst_class == ((both & ((here == 2) | (there == 2))).sum(),) * 2, "nowhere both say 2"
-    spared = conflict("labelsTr", here, there, 3, undrawn=(1,))
+    spared = conflict("labelsTr", here, there, 3, unannotated_classes=(1,))
     assert spared.both == found.both - (both & (here == 0) & (there == 1)).sum(), "0 may mean the class nobody drew"
 
 

@@ -7,16 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wsseg import inspection
-from wsseg.checking.facts import CaseFacts, LabelFacts, Span
+from wsseg.checking.dataset_facts import CaseFacts, LabelFacts, Span
 from wsseg.checking.finding import Severity
-from wsseg.checking.judging import judge_named
-from wsseg.contracts import Case
+from wsseg.checking.report import judge_named
+from wsseg.commands import _inspect
+from wsseg.core.cases import Case
 from wsseg.data.loading import Loaded, load_case
 
 from .conftest import CASES, change, describe, inspect
 from .spoiling import CT, DENSE, DRAWN, MR, file, remove, swapped_for, without
-from .test_every_judge import survey
+from .test_every_rule import survey
 
 
 def lines(root: Path, *overrides: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monke
             raise OSError(5, "Input/output error", str(copy / file(CT, "02")))
         return loaded
 
-    monkeypatch.setattr(inspection, "load_case", lost)
+    monkeypatch.setattr(_inspect, "load_case", lost)
     change(copy / file(DRAWN, "03"), swapped_for(7))
     found = [finding.line for finding in inspect(copy) if finding.severity is Severity.ERROR]
     assert found[0] == f"{copy / file(MR)}: no such file"
@@ -66,13 +66,13 @@ def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monke
 
 
 def test_a_case_that_cannot_be_measured_is_a_finding(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(opened: inspection.Opened, *rest: object) -> inspection.CaseFacts:
+    def broken(opened: _inspect.Opened, *rest: object) -> _inspect.CaseFacts:
         if opened.case.name == "case_01":
             raise ZeroDivisionError("division by zero")
         return measure(opened, *rest)  # type: ignore[arg-type]
 
-    measure = inspection.measure
-    monkeypatch.setattr(inspection, "measure", broken)
+    measure = _inspect.measure
+    monkeypatch.setattr(_inspect, "measure", broken)
     (found,) = lines(copy)
     assert found.startswith("case_01: could not be measured (ZeroDivisionError: division by zero), so less was looked")
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.contracts import IGNORE, DataError
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
 from wsseg.data.batches import Batches, Sampling
-from wsseg.data.cases import read_dataset
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.data.store import store
 from wsseg.data.transforms import Augmentation
+from wsseg.dataset.folder import read_dataset
 
 SPACING = (2.0, 2.0, 3.0)
 PREPROCESSING = Preprocessing(modalities=("ct", "mr"), kinds=("ct", "other"), spacing_mm=SPACING, windows={})

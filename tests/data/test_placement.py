@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import affine_transform, binary_dilation, binary_opening, gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 from wsseg.data import placement
 from wsseg.data.placement import Placement, place
 

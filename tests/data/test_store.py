@@ -8,12 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wsseg.contracts import IGNORE, DataError
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
 from wsseg.data import fingerprint
-from wsseg.data.cases import read_dataset
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.store import annotation_faults, store
 from wsseg.data.store import fingerprint as sum_up
+from wsseg.dataset.folder import read_dataset
 
 SPACING = (4.0, 4.0, 3.0)
 

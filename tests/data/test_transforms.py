@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 from wsseg.data.transforms import Augmentation, augment, draw_placement, margin
 
 PROBABILITIES = [name for name in Augmentation.model_fields if name.endswith("_probability")]

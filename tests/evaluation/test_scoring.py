@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsseg.contracts import IGNORE, DataError
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
 from wsseg.evaluation.metrics import score
 from wsseg.evaluation.scoring import (
     METRICS,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from wsseg import plugins
-from wsseg.contracts import Network, NetworkSetting, Output, RecipeError
+from wsseg.core.contracts import Network, NetworkSetting, Output
+from wsseg.core.errors import RecipeError
+from wsseg.recipe import plugins
 
 SMALL = {"features": 4, "levels": 3}
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wsseg.contracts import NetworkSetting, RecipeError
+from wsseg.core.contracts import NetworkSetting
+from wsseg.core.errors import RecipeError
 from wsseg.networks.cross_modal_unet import CrossModalUnet
 from wsseg.networks.fusion_unet import FusionUnet
 from wsseg.networks.unet import Unet

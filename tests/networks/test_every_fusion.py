@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from wsseg import plugins
-from wsseg.contracts import Fusion, FusionSetting
+from wsseg.core.contracts import Fusion, FusionSetting
+from wsseg.recipe import plugins
 
 every = pytest.mark.parametrize("name", plugins.names("networks.fusion"))
 

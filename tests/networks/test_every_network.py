@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from wsseg import plugins
-from wsseg.contracts import Network
+from wsseg.core.contracts import Network
+from wsseg.recipe import plugins
 
 
 def kinds():

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from wsseg.contracts import NetworkSetting, RecipeError
+from wsseg.core.contracts import NetworkSetting
+from wsseg.core.errors import RecipeError
 from wsseg.networks.fusion_unet import FusionUnet
 from wsseg.networks.unet import Unet
 

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from wsseg.contracts import RecipeError
+from wsseg.core.errors import RecipeError
 from wsseg.networks._strides import derive_kernels, derive_strides
 
 ALL, FLAT = (2, 2, 2), (2, 2, 1)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from wsseg.contracts import NetworkSetting, RecipeError
+from wsseg.core.contracts import NetworkSetting
+from wsseg.core.errors import RecipeError
 from wsseg.networks.unet import Unet
 
 REST = (2, (16, 16, 16), (1.0, 1.0, 1.0))

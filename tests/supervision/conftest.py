@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from wsseg.contracts import IGNORE, Batch, Output, Step, TermSetting
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Batch, Output, Step, TermSetting
 
 READS = {"ct": (0,), "mr": (1,), "cross": (0, 1)}
 FEATURES = {"ct": 6, "mr": 8, "cross": 10}

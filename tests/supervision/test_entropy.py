@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 from wsseg.supervision.entropy import Entropy
 
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from wsseg import plugins
-from wsseg.contracts import Output, Step, Term
+from wsseg.core.contracts import Output, Step, Term
+from wsseg.recipe import plugins
 
 NAMES = plugins.names("supervision")
 CLASSES = {name: plugins.find("supervision", name, Term) for name in NAMES}
@@ -76,7 +76,7 @@ def test_it_is_a_finite_scalar_whose_gradient_reaches_every_network(
 def test_classes_that_were_never_drawn_leave_it_finite_and_every_network_learns(
     name: str, construct: Callable, make_step: Callable, classes: int, batch: int, deep: bool
 ) -> None:
-    step = make_step(classes, (5, 6, 4), batch, deep=deep, undrawn=True)
+    step = make_step(classes, (5, 6, 4), batch, deep=deep, unannotated_classes=True)
     loss = value(construct(name, step), step)
     assert loss.shape == () and loss.isfinite()
     loss.backward()
@@ -90,7 +90,7 @@ def test_classes_that_were_never_drawn_leave_it_finite_and_every_network_learns(
 def test_only_a_term_that_reads_classes_minds_those_never_drawn(
     name: str, construct: Callable, make_step: Callable
 ) -> None:
-    step = make_step(deep=True, undrawn=True)
+    step = make_step(deep=True, unannotated_classes=True)
     drawn = replace(step.batch, annotated_classes=torch.ones_like(step.batch.annotated_classes))
     differs = value(construct(name, step), step) != value(construct(name, step), replace(step, batch=drawn))
     assert differs == (name in READS_CLASSES)

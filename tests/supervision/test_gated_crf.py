@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import RecipeError, Step
-from wsseg.plugins import checked_arguments
+from wsseg.core.contracts import Step
+from wsseg.core.errors import RecipeError
+from wsseg.recipe.plugins import checked_arguments
 from wsseg.supervision.gated_crf import GatedCrf, PottsEnergy, half_ball
 
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE, Output, RecipeError, Step
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Output, Step
+from wsseg.core.errors import RecipeError
 from wsseg.supervision.modal_consistency import ModalConsistency
 
 FORMS = ["mse", "kl", "mutual", "mixture", "feature"]

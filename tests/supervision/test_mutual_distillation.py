@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE, Step
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Step
 from wsseg.supervision.mutual_distillation import MutualDistillation
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 from wsseg.supervision.partial_cross_entropy import PartialCrossEntropy
 
 
@@ -16,7 +16,7 @@ def test_cross_entropy_equals_torchs(make_step: Callable, setting_of: Callable) 
 
 
 def test_of_a_class_never_drawn_background_is_not_learned(make_step: Callable, setting_of: Callable) -> None:
-    step = make_step(4, (4, 4, 4), undrawn=True, deep=True)
+    step = make_step(4, (4, 4, 4), unannotated_classes=True, deep=True)
     loss = PartialCrossEntropy(setting_of(step))(step)
     loss.backward()
     p = step.outputs["ct"].logits.softmax(1)

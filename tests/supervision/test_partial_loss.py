@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE, Step, Term, masked_mean
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Step, Term
+from wsseg.distributed.reduce import masked_mean
 from wsseg.supervision._scales import pooled_label, scale_weights
 from wsseg.supervision.partial_cross_entropy import PartialCrossEntropy
 from wsseg.supervision.partial_loss import PartialLoss
@@ -48,7 +50,7 @@ def nnunet(
 def test_it_equals_nnunets_partial_loss_plus_one(
     make_step: Callable, setting_of: Callable, classes: int, undrawn: bool, batch_dice: bool, annotated: float
 ) -> None:
-    step = only(make_step(classes, (4, 4, 4), annotated=annotated, undrawn=undrawn), "mr")
+    step = only(make_step(classes, (4, 4, 4), annotated=annotated, unannotated_classes=undrawn), "mr")
     loss = PartialLoss(setting_of(step), batch_dice=batch_dice)(step)
     loss.backward()
     z = step.outputs["mr"].logits

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsseg.contracts import IGNORE, Output, RecipeError, Step
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Output, Step
+from wsseg.core.errors import RecipeError
 from wsseg.supervision.prototype_contrast import PrototypeContrast
 
 

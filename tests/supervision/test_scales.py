@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 from wsseg.supervision._scales import merged, pooled_label, scale_weights
 
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 from wsseg.tracking.sync import sync
 
 FOLDER = Path(__file__).parents[2] / "mlflow"

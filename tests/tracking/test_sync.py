@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 from wsseg.tracking.record import Record
 from wsseg.tracking.sync import sync
 

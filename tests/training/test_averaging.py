@@ -34,13 +34,13 @@ def test_lending_gives_the_average_for_a_moment_and_adopting_for_good() -> None:
     average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
     average.update()
     net.weight.data.fill_(10.0)
-    with average.lent():
+    with average.applied():
         assert net.weight.item() == 2.0
     assert net.weight.item() == 10.0
     again = WeightAverage(scalar_net(0.0), decay=0.9)  # type: ignore[arg-type]
     again.restore(average.tensors())
     assert again.averaged.module.weight.item() == 2.0
-    average.adopt()
+    average.copy_to_model()
     assert net.weight.item() == 2.0
 
 
@@ -49,7 +49,7 @@ def test_lending_gives_back_after_a_fault() -> None:
     average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
     average.update()
     net.weight.data.fill_(7.0)
-    with pytest.raises(ValueError, match="of the validation"), average.lent():
+    with pytest.raises(ValueError, match="of the validation"), average.applied():
         raise ValueError("of the validation")
     assert net.weight.item() == 7.0
 

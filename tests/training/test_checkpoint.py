@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsseg.contracts import DataError
-from wsseg.files import write_safely
-from wsseg.training.checkpoint import (
-    Checkpoints,
-    optimizer_tensors,
-    read_tensors,
-    restore_optimizer,
-    write_tensors,
-)
+from wsseg.core.errors import DataError
+from wsseg.core.files import write_safely
+from wsseg.training.checkpoint import Checkpoints, optimizer_tensors, read_tensors, restore_optimizer, write_tensors
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

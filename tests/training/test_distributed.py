@@ -29,9 +29,11 @@ SMALL = [
 TERMS = """
 import json, sys
 import torch
-from wsseg import plugins
-from wsseg.contracts import IGNORE, Batch, Output, Step, Term, TermSetting
-from wsseg.runtime import joined, total
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Batch, Output, Step, Term, TermSetting
+from wsseg.distributed.reduce import all_reduce_sum
+from wsseg.distributed.runtime import join_processes
+from wsseg.recipe import plugins
 
 g = torch.Generator().manual_seed(0)
 SLOTS, CLASSES, SHAPE = 4, 3, (6, 5, 7)
@@ -83,11 +85,11 @@ for term in terms.values():
             torch.nn.init.normal_(p)
 whole = {name: measure(term, slice(0, SLOTS)) for name, term in terms.items()}
 found = {}
-with joined() as world:
-    world.share(torch.nn.Linear(1, 1), torch.device("cpu"))
+with join_processes() as world:
+    world.wrap_ddp(torch.nn.Linear(1, 1), torch.device("cpu"))
     for name, term in terms.items():
         loss, grads = measure(term, slice(2 * world.rank, 2 * world.rank + 2))
-        mean = [total(grad) / world.world for grad in grads]  # what DDP does with the gradients
+        mean = [all_reduce_sum(grad) / world.world for grad in grads]  # what DDP does with the gradients
         size = max(float(grad.abs().max()) for grad in whole[name][1])
         off = max(float((a - b).abs().max()) for a, b in zip(mean, whole[name][1])) / max(size, 1e-9)
         found[name] = [float(loss), float(whole[name][0]), off, size]
@@ -97,12 +99,13 @@ if world.rank == 0:
 
 LOOP = """
 import sys, torch
-from wsseg.runtime import joined, total
-with joined() as world:
-    world.share(torch.nn.Linear(1, 1), torch.device("cpu"))
+from wsseg.distributed.reduce import all_reduce_sum
+from wsseg.distributed.runtime import join_processes
+with join_processes() as world:
+    world.wrap_ddp(torch.nn.Linear(1, 1), torch.device("cpu"))
     print("begun", flush=True)
     while True:
-        total(torch.ones(1))
+        all_reduce_sum(torch.ones(1))
 """
 
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsseg import assembly
-from wsseg.contracts import Batch, RecipeError, Term
-from wsseg.recipe import read_recipe
+from wsseg.assembly.data import prepare
+from wsseg.assembly.parts import make_parts
+from wsseg.core.contracts import Batch, Term
+from wsseg.core.errors import RecipeError
+from wsseg.recipe.reading import read_recipe
 from wsseg.training.checkpoint import Checkpoints
-from wsseg.training.hybrid import HybridSupervision, TermPlan
+from wsseg.training.hybrid import HybridSupervision, TermSpec
 from wsseg.training.optimization import choose_precision, poly_rate
-from wsseg.training.trainer import GIVE_UP_AFTER, DivergedError, Trainer, Watchers
+from wsseg.training.trainer import GIVE_UP_AFTER, Callbacks, DivergedError, Trainer
 
 
 @pytest.fixture
@@ -23,10 +25,10 @@ def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
 
     def make(*overrides: str, folder: str = "run") -> SimpleNamespace:
         recipe = read_recipe(make_recipe(root), overrides)
-        prepared = assembly.prepare(recipe, recorder)
-        parts = assembly.make_parts(recipe, prepared)
+        prepared = prepare(recipe, recorder)
+        parts = make_parts(recipe, prepared)
         logged: list[tuple[int, dict[str, float]]] = []
-        watchers = Watchers(
+        watchers = Callbacks(
             lambda values, step: logged.append((step, dict(values))), lambda: {"val/dice/left": 0.5},
             Checkpoints(tmp_path / folder), {},
         )  # fmt: skip
@@ -185,7 +187,7 @@ def test_an_iteration_that_is_not_finite_changes_no_weight_and_many_end_the_run(
     made = engine("training.iterations=40")
     trainer = made.trainer
     networks = dict(trainer.branches.networks.items())
-    plan = TermPlan("broken", Broken, lambda progress: 1.0, ("cross",), {})
+    plan = TermSpec("broken", Broken, lambda progress: 1.0, ("cross",), {})
     trainer.whole.supervision = trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
     trainer.step(0)
     trainer.step(1)

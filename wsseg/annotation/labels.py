@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from wsseg import nifti
-from wsseg.annotation.exchange.drawing import whole_numbers
 from wsseg.annotation.exchange.matching import class_names
+from wsseg.annotation.exchange.source_segmentation import whole_numbers
 from wsseg.annotation.protocol import Labels
-from wsseg.contracts import IGNORE, DataError
-from wsseg.declared import annotated_classes, ignore_value, read_json
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.dataset.annotation_json import annotated_classes, ignore_value, read_json
+from wsseg.volumes import nifti
 
 ENDINGS = (".nii.gz", ".nii")
 

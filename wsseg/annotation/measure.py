@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from wsseg import nifti
 from wsseg.annotation import strokes, workers
-from wsseg.annotation.exchange.choices import collecting
+from wsseg.annotation.exchange.options import collecting
 from wsseg.annotation.labels import label_files, read_label, read_truth
 from wsseg.annotation.protocol import AXES, Axis, Labels
-from wsseg.contracts import IGNORE, DataError, Reporter
-from wsseg.declared import ignore_value
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.core.reporter import Reporter
+from wsseg.dataset.annotation_json import ignore_value
+from wsseg.volumes import nifti
 
 _QUEEN = np.ones((3, 3), bool)
 Distances = npt.NDArray[np.float32]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from wsseg import plugins
-from wsseg.contracts import RecipeError, Spacing
+from wsseg.core.cases import Spacing
+from wsseg.core.errors import RecipeError
+from wsseg.recipe import plugins
 
 Labels = npt.NDArray[np.integer[Any]]
 Drawn = npt.NDArray[np.uint8]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from wsseg.annotation.protocol import CaseProtocol, Dense, Drawing, Effort, Protocol
-from wsseg.contracts import Reporter
+from wsseg.core.reporter import Reporter
 
 CASES_SHOWN = 20
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
 from wsseg.annotation.protocol import Drawn, Labels
-from wsseg.contracts import Spacing
+from wsseg.core.cases import Spacing
 
 Voxels = npt.NDArray[np.intp]
 """(N, 3) indices."""

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wsseg import nifti
 from wsseg.annotation import receipt, workers
 from wsseg.annotation.labels import Truth, label_files, read_label, read_truth
 from wsseg.annotation.protocol import CaseProtocol, Dense, Protocol
 from wsseg.annotation.receipt import CaseReceipt
-from wsseg.contracts import IGNORE, DataError, Reporter, Spacing
-from wsseg.files import whole_folder
+from wsseg.core.cases import IGNORE, Spacing
+from wsseg.core.errors import DataError
+from wsseg.core.files import whole_folder
+from wsseg.core.reporter import Reporter
+from wsseg.volumes import nifti
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from wsseg.checking.facts import Alignment
-from wsseg.contracts import Spacing
-from wsseg.nifti import Array
+from wsseg.checking.dataset_facts import Alignment
+from wsseg.core.cases import Spacing
+from wsseg.volumes.nifti import Array
 
 STEP_MM = 4.0
 """Volumes are coarsened to about this grid: smaller shifts are not looked for; a search takes 0.1 s."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wsseg.checking.facts import ImageFacts
-from wsseg.nifti import Array
+from wsseg.checking.dataset_facts import ImageFacts
+from wsseg.volumes.nifti import Array
 
 PERCENTILES = (1, 5, 50, 95, 99)
 SAMPLE = 2**19

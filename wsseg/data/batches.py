@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from wsseg.contracts import IGNORE, Batch, DataError, Spacing, Triple
+from wsseg.core.cases import IGNORE, Spacing, Triple
+from wsseg.core.contracts import Batch
+from wsseg.core.errors import DataError
 from wsseg.data.fingerprint import Preprocessing
-from wsseg.data.store import Stored
+from wsseg.data.store import CachedCase
 from wsseg.data.transforms import Augmentation, augment, margin
-from wsseg.geometry import darkest
-from wsseg.nifti import Array
+from wsseg.volumes.nifti import Array
+from wsseg.volumes.resample import darkest
 
 OVERHANG = 0.25
 """A patch of a sparse case may stick out of the volume by this share of its edge: so the volume's border is learned."""
@@ -58,7 +60,7 @@ class Batches:
     """
 
     def __init__(
-        self, stored: Sequence[Stored], preprocessing: Preprocessing, sampling: Sampling, device: torch.device
+        self, stored: Sequence[CachedCase], preprocessing: Preprocessing, sampling: Sampling, device: torch.device
     ) -> None:
         self.labelled = [s for s in stored if s.meta.surviving is not None and sum(s.meta.surviving) > 0]
         self.unlabelled = [s for s in stored if s not in self.labelled]
@@ -89,10 +91,10 @@ class Batches:
         names = tuple(s.case.name for s, _ in chosen)
         drawn = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
         for row, (s, _) in zip(drawn, chosen, strict=True):
-            row[list(s.case.undrawn)] = False
+            row[list(s.case.unannotated_classes)] = False
         return Batch(image, present, given, label, drawn.to(self.device), spacing.to(self.device), names)
 
-    def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[Stored, Array]:
+    def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[CachedCase, Array]:
         """Choose a slot's case and the voxel at its patch's centre."""
         sampling, slots = self.sampling, self.sampling.batch_size * self.sampling.world
         # A share of the slots, not of the draws: 0.25 of 2 slots is one slot in every second iteration.
@@ -111,7 +113,7 @@ class Batches:
             drawn = sites[random.choice(len(counts), p=counts / counts.sum())]
         return stored, drawn[random.integers(len(drawn))].astype(np.int64)
 
-    def _patch(self, stored: Stored, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    def _patch(self, stored: CachedCase, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
         """Cut the region around `centre`; the patch at its middle stays in the volume, or sticks out by `OVERHANG`.
 
         A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from wsseg import geometry
-from wsseg.contracts import IGNORE, Spacing
+from wsseg.core.cases import IGNORE, Spacing
 from wsseg.data.loading import Loaded
-from wsseg.nifti import Array
+from wsseg.volumes import resample
+from wsseg.volumes.nifti import Array
 
 HU_RANGE = (-1024.0, 4096.0)
 SAMPLES_A_CASE = 2000
@@ -56,12 +56,12 @@ def to_grid(loaded: Loaded, kinds: Mapping[str, str], spacing_mm: Spacing) -> Ar
 
     It depends on the case alone and not on the other cases, so that every fold shares it. An absent modality is 0.
     """
-    shape = geometry.resampled_shape(loaded.grid.shape, loaded.grid.spacing_mm, spacing_mm)
+    shape = resample.resampled_shape(loaded.grid.shape, loaded.grid.spacing_mm, spacing_mm)
     image = np.zeros((len(loaded.images), *shape), np.float16)
     for m, (name, array) in enumerate(loaded.images.items()):
         if array is not None:
             values = array.clip(*HU_RANGE) if kinds[name] == "ct" else z_score(array)
-            image[m] = geometry.resample_image(values, shape)
+            image[m] = resample.resample_image(values, shape)
     return image
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wsseg import nifti
-from wsseg.contracts import IGNORE, Case, DataError
-from wsseg.nifti import Array, Grid
+from wsseg.core.cases import IGNORE, Case
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
+from wsseg.volumes.nifti import Array, Grid
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Spacing, Triple
+from wsseg.core.cases import IGNORE, Spacing, Triple
 
 
 @dataclass(frozen=True)

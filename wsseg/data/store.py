@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from wsseg import labels
-from wsseg.contracts import Case, DataError, Reporter, Spacing
-from wsseg.data.cases import Dataset
+from wsseg.core.cases import Case, Spacing
+from wsseg.core.errors import DataError
+from wsseg.core.reporter import Reporter
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import load_case
-from wsseg.nifti import Array
+from wsseg.dataset.folder import Dataset
+from wsseg.volumes import resample_labels
+from wsseg.volumes.nifti import Array
 
 LAYOUT = 3
 """Raise it whenever the meaning of a stored file changes."""
@@ -33,7 +35,7 @@ class StoredMeta(BaseModel):
     """What is known of a stored case without opening its volumes.
 
     By class, None where nobody annotated the case: voxels annotated on disk, voxels of the stored label, and what
-    became of the former in the latter (see `labels.Survival`).
+    became of the former in the latter (see `resample_labels.Survival`).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +52,7 @@ class StoredMeta(BaseModel):
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedCase:
     """A case in the cache: image (M, X, Y, Z) float16, label (X, Y, Z) uint8, and where its annotated voxels lie."""
 
     case: Case
@@ -84,7 +86,7 @@ def cache_folder() -> Path:
 
 def store(
     dataset: Dataset, cases: Sequence[Case], spacing_mm: Spacing, report: Reporter, folder: Path | None = None
-) -> tuple[Stored, ...]:
+) -> tuple[CachedCase, ...]:
     """Preprocess the cases that the cache does not hold yet, several at a time, and return all of them.
 
     Raises:
@@ -93,7 +95,7 @@ def store(
     folder = folder or cache_folder() / "store"
     faults: list[str] = []
 
-    def one(case: Case) -> Stored | None:
+    def one(case: Case) -> CachedCase | None:
         try:
             return _one(dataset, case, spacing_mm, folder)
         except DataError as error:
@@ -116,12 +118,12 @@ def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: 
     return results
 
 
-def _one(dataset: Dataset, case: Case, spacing_mm: Spacing, folder: Path) -> Stored:
+def _one(dataset: Dataset, case: Case, spacing_mm: Spacing, folder: Path) -> CachedCase:
     kept = folder / _key(dataset, case, spacing_mm)
     if not (kept / "meta.json").is_file():
         _preprocess(dataset, case, spacing_mm, kept)
     meta = StoredMeta.model_validate_json((kept / "meta.json").read_bytes())
-    return Stored(case, kept, meta)
+    return CachedCase(case, kept, meta)
 
 
 def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
@@ -160,11 +162,11 @@ def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> St
     counts: dict[str, Any] = dict.fromkeys(("annotated", "surviving", "kept", "parts", "parts_lost"))
     np.save(folder / "image.npy", image)
     if loaded.label is not None:
-        label = labels.resample_label(loaded.label, shape, classes)
+        label = resample_labels.resample_label(loaded.label, shape, classes)
         np.save(folder / "label.npy", label)
         _save_sites(folder / "sites.npz", label, classes)
-        before, after = (labels.count_annotated(drawn, classes) for drawn in (loaded.label, label))
-        fate = labels.survival(loaded.label, label, classes)
+        before, after = (resample_labels.count_annotated(drawn, classes) for drawn in (loaded.label, label))
+        fate = resample_labels.survival(loaded.label, label, classes)
         found = zip(counts, (before, after, fate.kept, fate.parts, fate.lost), strict=True)
         counts = {name: tuple(int(n) for n in by_class) for name, by_class in found}
     return StoredMeta(
@@ -188,7 +190,7 @@ def _save_sites(path: Path, label: Array, classes: int) -> None:
     np.savez(path, **sites)
 
 
-def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
+def fingerprint(dataset: Dataset, training: Sequence[CachedCase]) -> Fingerprint:
     """Sum up the training cases of a fold."""
 
     def total(counts: Iterable[tuple[int, ...] | None]) -> dict[str, int]:
@@ -211,7 +213,7 @@ def fingerprint(dataset: Dataset, training: Sequence[Stored]) -> Fingerprint:
     )
 
 
-def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: str) -> list[str]:
+def annotation_faults(dataset: Dataset, training: Sequence[CachedCase], annotation: str) -> list[str]:
     """Return what would keep the training cases from teaching what is meant.
 
     That is no annotation, no background, a class never drawn, and classes drawn that are said to be never drawn.
@@ -226,7 +228,7 @@ def annotation_faults(dataset: Dataset, training: Sequence[Stored], annotation: 
         if voxels == 0
     ]
     for stored in training:
-        for c in stored.case.undrawn:
+        for c in stored.case.unannotated_classes:
             if voxels := stored.meta.annotated[c] if stored.meta.annotated else 0:
                 faults.append(
                     f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, which was never drawn "

@@ -16,7 +16,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from wsseg.contracts import Spacing, Triple
+from wsseg.core.cases import Spacing, Triple
 from wsseg.data import intensities
 from wsseg.data.placement import Placement, place
 

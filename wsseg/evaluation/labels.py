@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from wsseg.contracts import IGNORE, DataError
-from wsseg.declared import ignore_value, is_whole, read_json
-from wsseg.nifti import CORNER_TOLERANCE_VOXELS, Volume, read
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.dataset.annotation_json import ignore_value, is_whole, read_json
+from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Volume, read
 
 _ROUNDING = 1e-3  # a header's scale factor may leave 2.0001 for 2
 

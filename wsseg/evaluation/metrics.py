@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from wsseg.contracts import Spacing
+from wsseg.core.cases import Spacing
 
 Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]

@@ -11,10 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
 
-from wsseg.contracts import IGNORE, DataError, Reporter, Spacing
+from wsseg.core.cases import IGNORE, Spacing
+from wsseg.core.errors import DataError
+from wsseg.core.reporter import Reporter
 from wsseg.evaluation.labels import Examined, Pair, examine, find_pairs, label_maps
 from wsseg.evaluation.metrics import score
-from wsseg.nifti import Array
+from wsseg.volumes.nifti import Array
 
 NO_REFERENCE = "no dense reference"
 METRICS = ("dice", "hd95_mm", "assd_mm", "nsd")

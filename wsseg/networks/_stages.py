@@ -9,8 +9,9 @@ import torch
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, get_conv_layer
 from torch import Tensor, nn
 
-from wsseg.contracts import Fusion, FusionSetting, Triple
-from wsseg.plugins import find
+from wsseg.core.cases import Triple
+from wsseg.core.contracts import Fusion, FusionSetting
+from wsseg.recipe.plugins import find
 
 NORM = ("instance", {"affine": True})
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})

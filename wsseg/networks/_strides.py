@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsseg.contracts import RecipeError, Spacing, Triple
+from wsseg.core.cases import Spacing, Triple
+from wsseg.core.errors import RecipeError
 
 MINIMUM_SIZE = 4
 """An axis is not halved to fewer voxels than this, so that the deepest map keeps something to normalise over."""

@@ -8,7 +8,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from wsseg.contracts import Network, NetworkSetting, Output, RecipeError
+from wsseg.core.contracts import Network, NetworkSetting, Output
+from wsseg.core.errors import RecipeError
 from wsseg.networks._stages import Decoder, convolution, double_widths, encoder_stage, fusion_blocks, zero_unless
 from wsseg.networks._strides import derive_kernels
 

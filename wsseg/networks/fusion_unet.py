@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from wsseg.contracts import Fused, Network, NetworkSetting, Output, RecipeError
+from wsseg.core.contracts import Fused, Network, NetworkSetting, Output
+from wsseg.core.errors import RecipeError
 from wsseg.networks._stages import Decoder, double_widths, encoder_stages, fusion_blocks, take_given
 from wsseg.networks._strides import derive_kernels, derive_strides
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pydantic import PositiveInt
 from torch import Tensor
 
-from wsseg.contracts import Network, NetworkSetting, Output, RecipeError
+from wsseg.core.contracts import Network, NetworkSetting, Output
+from wsseg.core.errors import RecipeError
 from wsseg.networks._stages import Decoder, double_widths, encoder_stages, take_given
 from wsseg.networks._strides import derive_kernels, derive_strides
 

@@ -11,9 +11,9 @@ import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
-from wsseg import geometry
-from wsseg.contracts import Triple
-from wsseg.nifti import Array
+from wsseg.core.cases import Triple
+from wsseg.volumes import resample
+from wsseg.volumes.nifti import Array
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Predictor:
         larger = [max(n, window) for n, window in zip(shape, self.patch_size, strict=True)]
         place = [(big - n) // 2 for big, n in zip(larger, shape, strict=True)]
         content = (slice(None), *(slice(a, a + n) for a, n in zip(place, shape, strict=True)))
-        dark = geometry.darkest(image)[:, None, None, None]
+        dark = resample.darkest(image)[:, None, None, None]
         whole = np.broadcast_to(dark, (len(image), *larger)).astype(np.float32)
         whole[content] = image
         return content, torch.from_numpy(whole)[None].to(self.device)
@@ -80,4 +80,4 @@ class Predictor:
 
 def label_map(probabilities: Tensor, shape: Triple) -> Array:
     """Return the most probable class of each voxel, uint8, on a grid of `shape`, slab by slab."""
-    return geometry.resample_probabilities_to_label(probabilities, shape)
+    return resample.resample_probabilities_to_label(probabilities, shape)

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, anywhere, masked_mean
+from wsseg.core.cases import IGNORE
+from wsseg.distributed.reduce import any_of, masked_mean
 
 Region = Literal["all", "unannotated", "confident"]
 """Voxels that count: all; those nobody annotated; those where the target's largest probability exceeds a threshold.
@@ -58,4 +59,4 @@ def mean_over_peers(comparisons: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         comparisons: For each peer the values and the mask, both (B, X, Y, Z).
     """
     means = torch.stack([masked_mean(values, mask) for values, mask in comparisons])
-    return masked_mean(means, anywhere([mask for _, mask in comparisons]))
+    return masked_mean(means, any_of([mask for _, mask in comparisons]))

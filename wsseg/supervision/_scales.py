@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Step, Triple
-from wsseg.runtime import total
+from wsseg.core.cases import IGNORE, Triple
+from wsseg.core.contracts import Step
+from wsseg.distributed.reduce import all_reduce_sum
 
 
 def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -95,7 +96,7 @@ def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
         return label
     share = F.adaptive_avg_pool3d(torch.stack([label == c for c in range(classes)], 1).float(), shape)
     majority = share.argmax(1)
-    counts = total(torch.stack([(label == c).sum() for c in range(classes)]))
+    counts = all_reduce_sum(torch.stack([(label == c).sum() for c in range(classes)]))
     counts[0] = counts.sum() + 1  # more than any class can have: background gives way to all
     priority = torch.empty_like(counts)
     priority[counts.argsort(descending=True, stable=True)] = torch.arange(1, classes + 1, device=label.device)

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from wsseg.contracts import Step, Term, TermSetting, masked_mean
+from wsseg.core.contracts import Step, Term, TermSetting
+from wsseg.distributed.reduce import masked_mean
 from wsseg.supervision import _agreement
 from wsseg.supervision._agreement import Confidence, Region
 

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from wsseg.contracts import Batch, Output, RecipeError, Spacing, Step, Term, TermSetting, Triple
-from wsseg.runtime import total
+from wsseg.core.cases import Spacing, Triple
+from wsseg.core.contracts import Batch, Output, Step, Term, TermSetting
+from wsseg.core.errors import RecipeError
+from wsseg.distributed.reduce import all_reduce_sum
 
 Offset = tuple[Triple, float]
 """A step in voxels to a neighbour, and its spatial weight."""
@@ -92,7 +94,7 @@ class GatedCrf(Term):
             p, guide = (F.avg_pool3d(x, self.stride, ceil_mode=True) for x in (p, guide))
         guide = guide / (math.sqrt(2) * self.sigma_intensity)
         energy: Tensor = PottsEnergy.apply(p, guide, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
-        sums = total(torch.stack([energy, energy.new_tensor(p.numel() // p.shape[1])]))
+        sums = all_reduce_sum(torch.stack([energy, energy.new_tensor(p.numel() // p.shape[1])]))
         return sums[0] / sums[1].clamp(min=1)
 
 

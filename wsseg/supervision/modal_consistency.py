@@ -9,7 +9,8 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from wsseg.contracts import Output, RecipeError, Step, Term, TermSetting
+from wsseg.core.contracts import Output, Step, Term, TermSetting
+from wsseg.core.errors import RecipeError
 from wsseg.supervision._agreement import (
     Confidence,
     Region,

@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from wsseg.contracts import Step, Term, TermSetting
+from wsseg.core.contracts import Step, Term, TermSetting
 from wsseg.supervision._agreement import Confidence, Region, divergence, log_probabilities, mean_over_peers, region_mask
 
 

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Step, Term, TermSetting, masked_mean
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Step, Term, TermSetting
+from wsseg.distributed.reduce import masked_mean
 from wsseg.supervision._scales import supervise
 
 

@@ -6,8 +6,9 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from wsseg.contracts import IGNORE, Step, Term, TermSetting, anywhere, masked_mean
-from wsseg.runtime import total
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Step, Term, TermSetting
+from wsseg.distributed.reduce import all_reduce_sum, any_of, masked_mean
 from wsseg.supervision._scales import supervise
 
 
@@ -68,10 +69,10 @@ class PartialLoss(Term):
         overlap = (p * truth).sum(over)
         size = p.sum(over) + truth.sum(over)
         if self.batch_dice:
-            overlap, size = total(torch.stack([overlap, size]))
+            overlap, size = all_reduce_sum(torch.stack([overlap, size]))
         dice = (2 * overlap + self.smooth) / (size + self.smooth).clamp(min=1e-8)
         # With smooth 0 and nothing annotated Dice would be 0/0 -> 0 and the loss 1: such slots are left out.
         counted = annotated.flatten(1).any(1)[:, None] & drawn
         if self.batch_dice:
-            counted = anywhere(counted.unbind(1))
+            counted = any_of(counted.unbind(1))
         return self.ce * ce + self.dice * masked_mean(1 - dice, counted)

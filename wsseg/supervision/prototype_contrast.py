@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from wsseg.contracts import IGNORE, Batch, Output, RecipeError, Step, Term, TermSetting
+from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Batch, Output, Step, Term, TermSetting
+from wsseg.core.errors import RecipeError
 from wsseg.supervision._agreement import Confidence
 
 MEMORY_SHARE = 8

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsseg.contracts import DataError, Progress, Reporter
+from wsseg.core.errors import DataError
+from wsseg.core.reporter import Progress, Reporter
 from wsseg.tracking.address import is_server, public, reason, store_address
 from wsseg.tracking.mlflow_store import MlflowStore
 from wsseg.tracking.pages import how_to_look

@@ -52,15 +52,15 @@ class WeightAverage:
         """Put back what `tensors` returned."""
         self.averaged.load_state_dict(tensors)
 
-    def adopt(self) -> None:
+    def copy_to_model(self) -> None:
         """Make the averaged weights the networks' own: the end of a training."""
         self.branches.load_state_dict(self.averaged.module.state_dict())
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Let the networks have the averaged weights for the time of a validation."""
         kept = {name: tensor.clone() for name, tensor in self.branches.state_dict().items()}
-        self.adopt()
+        self.copy_to_model()
         try:
             yield
         finally:

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Batch, Network, NetworkSetting, Output, RecipeError, Spacing, Triple
+from wsseg.core.cases import Spacing, Triple
+from wsseg.core.contracts import Batch, Network, NetworkSetting, Output
+from wsseg.core.errors import RecipeError
 
 
 @dataclass(frozen=True)
-class BranchPlan:
+class BranchSpec:
     """One network to be built: its class, what it reads and fuses, its recipe arguments."""
 
     name: str
@@ -42,7 +44,7 @@ class Branches(nn.Module):
     """
 
     def __init__(
-        self, plans: Iterable[BranchPlan], modalities: tuple[str, ...], classes: int, patch_size: Triple,
+        self, plans: Iterable[BranchSpec], modalities: tuple[str, ...], classes: int, patch_size: Triple,
         spacing_mm: Spacing, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()

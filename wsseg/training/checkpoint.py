@@ -14,8 +14,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from wsseg.contracts import DataError
-from wsseg.files import write_safely
+from wsseg.core.errors import DataError
+from wsseg.core.files import write_safely
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Network, RecipeError, Spacing, Step, Term, TermSetting
+from wsseg.core.cases import Spacing
+from wsseg.core.contracts import Network, Step, Term, TermSetting
+from wsseg.core.errors import RecipeError
 from wsseg.training.branches import seeded
 
 
 @dataclass(frozen=True)
-class TermPlan:
+class TermSpec:
     """One term to be built: its class, its weight over the run's progress (0..1), the networks it looks at."""
 
     name: str
@@ -44,7 +46,7 @@ class HybridSupervision(nn.Module):
     """
 
     def __init__(
-        self, plans: Iterable[TermPlan], networks: Mapping[str, Network], classes: int, spacing_mm: Spacing, seed: int
+        self, plans: Iterable[TermSpec], networks: Mapping[str, Network], classes: int, spacing_mm: Spacing, seed: int
     ) -> None:
         super().__init__()
         self.plans = tuple(plans)

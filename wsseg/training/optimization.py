@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from wsseg.contracts import RecipeError
+from wsseg.core.errors import RecipeError
 
 Precision = Literal["bf16", "fp32"]
 

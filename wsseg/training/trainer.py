@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsseg.contracts import Batch, FaultsError, Progress, RecipeError, Step
-from wsseg.runtime import ALONE, Runtime, total
-from wsseg.schema import TrainingSection
+from wsseg.core.contracts import Batch, Step
+from wsseg.core.errors import FaultsError, RecipeError
+from wsseg.core.reporter import Progress
+from wsseg.distributed.reduce import all_reduce_sum
+from wsseg.distributed.runtime import ALONE, Runtime
+from wsseg.recipe.schema import TrainingSection
 from wsseg.training.averaging import WeightAverage
 from wsseg.training.branches import Branches, seeded
 from wsseg.training.checkpoint import Checkpoints, Snapshot, optimizer_tensors, restore_optimizer
@@ -25,7 +28,7 @@ GIVE_UP_AFTER = 20
 
 
 @dataclass(frozen=True)
-class Watchers:
+class Callbacks:
     """What the hall hands in: where numbers go, how to validate, where checkpoints lie.
 
     Attributes:
@@ -45,7 +48,7 @@ class DivergedError(FaultsError):
     """The loss stayed NaN or infinite; the message names the terms."""
 
 
-class Whole(nn.Module):
+class TrainingModule(nn.Module):
     """All that is trained, as one module: from a batch to its losses, so that one wrapper can share it."""
 
     def __init__(self, branches: Branches, supervision: HybridSupervision, iterations: int) -> None:
@@ -72,7 +75,7 @@ class Trainer:
         supervision: HybridSupervision,
         settings: TrainingSection,
         batch_at: Callable[[int], Batch],
-        watchers: Watchers,
+        watchers: Callbacks,
         device: torch.device,
         precision: Precision,
         seed: int,
@@ -81,7 +84,7 @@ class Trainer:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
         self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
         self.device, self.precision, self.seed, self.world = device, precision, seed, world
-        self.whole = world.share(Whole(self.branches, self.supervision, settings.iterations), device)
+        self.whole = world.wrap_ddp(TrainingModule(self.branches, self.supervision, settings.iterations), device)
         # oneDNN promises the same sums in every process only when it is asked to.
         torch.backends.mkldnn.deterministic = True  # type: ignore[assignment]
         named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
@@ -112,7 +115,7 @@ class Trainer:
             if done % settings.checkpoint_every == 0 or done == end:
                 self.watchers.checkpoints.save(done, self.tensors(), self.watchers.notes)
         if self.average:
-            self.average.adopt()
+            self.average.copy_to_model()
 
     def step(self, iteration: int) -> Losses:
         """Do one iteration; weights stay as they are where loss or gradient is not finite."""
@@ -142,7 +145,7 @@ class Trainer:
     def watch(self) -> Mapping[str, float]:
         """Score the held-out cases with the weights of the moment."""
         self.branches.eval()
-        with self.average.lent() if self.average else nullcontext():
+        with self.average.applied() if self.average else nullcontext():
             return self.watchers.validate()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -190,7 +193,7 @@ class Trainer:
         """Return the losses as means over the processes: all log, and skip, the same."""
         if self.world.world == 1:
             return losses
-        means = total(torch.stack([losses.total.detach(), *losses.parts.values()])) / self.world.world
+        means = all_reduce_sum(torch.stack([losses.total.detach(), *losses.parts.values()])) / self.world.world
         return replace(losses, total=means[0], parts=dict(zip(losses.parts, means[1:], strict=True)))
 
     def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import pytest
 
 from wsseg.annotation.audit.design import FEWEST, allocated, make_design, segments_of
 from wsseg.annotation.audit.strata import Cell, cell_codes
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 
 
 def test_every_voxel_is_drawn_as_often_as_its_chance_says() -> None:

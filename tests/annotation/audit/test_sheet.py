@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from wsseg import nifti
-from wsseg.annotation.audit.sheet import Point, point_at, read_answers, write_list, write_marks, write_markups
-from wsseg.contracts import DataError
+from wsseg.annotation.audit.points_file import Point, point_at, read_answers, write_list, write_marks, write_markups
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
 
 CLASSES = ("background", "RV", "Left ventricle")
 TURNED = np.array([[0, -2.0, 0, 10], [1.5, 0, 0, -5], [0, 0, 4.0, 7], [0, 0, 0, 1]])

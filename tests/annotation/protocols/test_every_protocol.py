@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from wsseg import plugins
-from wsseg.annotate import read_protocol
 from wsseg.annotation import receipt
 from wsseg.annotation.protocol import ROOM, CaseProtocol, Dense, Protocol, protocol_from
-from wsseg.contracts import IGNORE, RecipeError
+from wsseg.commands.annotate import read_protocol
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import RecipeError
+from wsseg.recipe import plugins
 
 FILES = sorted((Path(__file__).parents[3] / "annotations").glob("*.yaml"))
 KINDS = [k for k in plugins.names(ROOM) if issubclass(plugins.find(ROOM, k, Protocol), CaseProtocol)]

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from wsseg.annotation.protocol import Dense
 from wsseg.annotation.protocols.scribblebench import ContourPart, Scribblebench
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 EIGHT = np.ones((3, 3), bool)
 PUBLISHED = Scribblebench(name="scribblebench")

@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from wsseg.annotation.protocol import Dense
 from wsseg.annotation.protocols.strokes import Strokes
-from wsseg.assembly import phantom_strokes
-from wsseg.contracts import IGNORE
-from wsseg.data import phantom_npc
+from wsseg.assembly.data import phantom_strokes
+from wsseg.core.cases import IGNORE
+from wsseg.phantoms import npc
 
 EIGHT = np.ones((3, 3), bool)
 NO_BORDER = Strokes(name="strokes", border=None)
@@ -138,7 +138,7 @@ def test_the_bytes_are_fixed() -> None:
 
 
 def test_the_phantom_has_the_strokes_that_runs_were_published_with() -> None:
-    drawn = phantom_strokes(phantom_npc.examination(0).label, "npc_000")
+    drawn = phantom_strokes(npc.examination(0).label, "npc_000")
     on_disk = np.where(drawn == IGNORE, 3, drawn).astype(np.uint8)
     assert hashlib.sha256(on_disk.tobytes()).hexdigest()[:16] == "f79b0bdae3aa0070"
 

@@ -9,7 +9,7 @@ from wsseg.annotation.protocols.boxes import Boxes
 from wsseg.annotation.protocols.extreme_points import ExtremePoints
 from wsseg.annotation.protocols.points import Points
 from wsseg.annotation.protocols.sparse_slices import SparseSlices
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 SPACING = (1.0, 2.0, 4.0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 from wsseg.evaluation.comparison.paired import ScoredRun, compare
 from wsseg.evaluation.scoring import Row
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from wsseg.contracts import FusionSetting
+from wsseg.core.contracts import FusionSetting
 from wsseg.networks.fusion.concat import Concat
 from wsseg.networks.fusion.gated import Gated
 

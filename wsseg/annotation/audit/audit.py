@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from wsseg import nifti
-from wsseg.annotation.audit import design, estimate, sheet
+from wsseg.annotation.audit import design, estimate, points_file
 from wsseg.annotation.audit.design import Design, Segment, Stratum
-from wsseg.annotation.audit.sheet import Point
+from wsseg.annotation.audit.points_file import Point
 from wsseg.annotation.audit.strata import Cell, Labels, Volumes, cell_codes
 from wsseg.annotation.labels import read_label
-from wsseg.contracts import DataError, Reporter
-from wsseg.declared import read_json
-from wsseg.files import whole_folder, write_safely
+from wsseg.core.errors import DataError
+from wsseg.core.files import whole_folder, write_safely
+from wsseg.core.reporter import Reporter
+from wsseg.dataset.annotation_json import read_json
+from wsseg.volumes import nifti
 
 LIST = "points.csv"
 KEPT = "design.json"
@@ -86,7 +87,7 @@ def ask(
     # Numbered along the slices of each case: the order says nothing of the strata, and is pleasant to walk through.
     placed = sorted((cases[d.case].name, _across(d.place, grids[d.case]), d) for d in made.draws)
     listed = [
-        sheet.point_at(number, name, drawn.place, grids[drawn.case])
+        points_file.point_at(number, name, drawn.place, grids[drawn.case])
         for number, (name, _, drawn) in enumerate(placed, 1)
     ]  # fmt: skip
     made = Design(made.predicted_mm3, made.strata, tuple(drawn for _, _, drawn in placed))
@@ -151,11 +152,11 @@ def _write(
     points: Sequence[Point],
 ) -> None:  # fmt: skip
     """Write the list, and the points of each case for a viewer."""
-    sheet.write_list(folder / LIST, points, classes)
+    points_file.write_list(folder / LIST, points, classes)
     for case in cases:
         if of_case := [point for point in points if point.case == case.name]:
-            sheet.write_marks(folder / f"{case.name}_points.nii.gz", of_case, grids[case.name])
-            sheet.write_markups(folder / f"{case.name}_points.mrk.json", of_case)
+            points_file.write_marks(folder / f"{case.name}_points.nii.gz", of_case, grids[case.name])
+            points_file.write_markups(folder / f"{case.name}_points.mrk.json", of_case)
 
 
 def _keep(path: Path, made: Design, points: Sequence[Point], of: Mapping[str, Any]) -> None:
@@ -179,8 +180,8 @@ def answer(folder: Path, answers: Path, predictions: Mapping[str, Path]) -> list
         predictions: The label map of each case, as it is now. One that is gone is not missed.
 
     Raises:
-        DataError: The folder holds no audit, or with all faults of the list: see `sheet.read_answers`. Or predictions
-            are not those that the points were drawn for: neither volumes nor answers say anything of them.
+        DataError: The folder holds no audit, or with all faults of the list (`points_file.read_answers`). Or
+            predictions are not those that the points were drawn for: neither volumes nor answers say anything of them.
     """
     kept = read_json(folder / KEPT)
     if not kept:
@@ -196,7 +197,7 @@ def answer(folder: Path, answers: Path, predictions: Mapping[str, Path]) -> list
     ]
     if faults:
         raise DataError(faults)
-    given = sheet.read_answers(answers, points, classes)
+    given = points_file.read_answers(answers, points, classes)
     hits = np.zeros((len(strata), len(classes)), np.int64)
     for number, c in given.items():
         hits[of[number], c] += 1

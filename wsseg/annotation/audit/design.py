@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg.annotation.audit.strata import BEYOND, Cell, Codes, Volumes, cell_of, merged
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 
 Indices = npt.NDArray[np.int64]
 FEWEST = 3

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-from wsseg.contracts import Spacing
+from wsseg.core.cases import Spacing
 
 Labels = npt.NDArray[np.integer[Any]]
 Codes = npt.NDArray[np.int32]

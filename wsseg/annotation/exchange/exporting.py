@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from wsseg.annotation.exchange import formats, itksnap
-from wsseg.annotation.exchange.choices import LABELS, collecting
-from wsseg.annotation.exchange.drawing import Colour, Picture, count_values
 from wsseg.annotation.exchange.matching import class_names
+from wsseg.annotation.exchange.options import LABELS, collecting
 from wsseg.annotation.exchange.regrid import Label
-from wsseg.contracts import IGNORE, DataError, Reporter
-from wsseg.declared import annotated_classes, ignore_value, is_whole, read_json
-from wsseg.files import whole_folder
-from wsseg.nifti import Grid
+from wsseg.annotation.exchange.source_segmentation import Colour, Picture, count_values
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.core.files import whole_folder
+from wsseg.core.reporter import Reporter
+from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
+from wsseg.volumes.nifti import Grid
 
 NNUNET = "nnunet"
 FORMATS = (*formats.WRITERS, NNUNET)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wsseg import nifti
-from wsseg.annotation.exchange import metaimage, slicer
-from wsseg.annotation.exchange.drawing import Drawing, Picture, whole_numbers
-from wsseg.contracts import DataError
+from wsseg.annotation.exchange import metaimage, nrrd_files
+from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, whole_numbers
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
 
 
 def _read_nifti(path: Path) -> Drawing:
@@ -21,10 +21,10 @@ def _write_nifti(path: Path, picture: Picture) -> None:
 
 
 READERS: Mapping[str, Callable[[Path], Drawing]] = {
-    ".seg.nrrd": slicer.read,
-    ".seg.nhdr": slicer.read,
-    ".nrrd": slicer.read,
-    ".nhdr": slicer.read,
+    ".seg.nrrd": nrrd_files.read,
+    ".seg.nhdr": nrrd_files.read,
+    ".nrrd": nrrd_files.read,
+    ".nhdr": nrrd_files.read,
     ".nii.gz": _read_nifti,
     ".nii": _read_nifti,
     ".mha": metaimage.read,
@@ -33,9 +33,9 @@ READERS: Mapping[str, Callable[[Path], Drawing]] = {
 """By ending; where one ends another, the longer stands first."""
 
 WRITERS: Mapping[str, Callable[[Path, Picture], None]] = {
-    "seg.nrrd": slicer.write_segmentation,
+    "seg.nrrd": nrrd_files.write_segmentation,
     "nii.gz": _write_nifti,
-    "nrrd": slicer.write,
+    "nrrd": nrrd_files.write,
     "mha": metaimage.write,
 }
 

@@ -11,13 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from wsseg import nifti
 from wsseg.annotation.exchange import formats, matching
-from wsseg.annotation.exchange.choices import LABELS, Choices, Said, collecting, understand
-from wsseg.annotation.exchange.drawing import Colour, Drawing, described
-from wsseg.annotation.exchange.fate import Fate, show
-from wsseg.annotation.exchange.guess import Look, guess, look_at
-from wsseg.annotation.exchange.meaning import (
+from wsseg.annotation.exchange.accounting import ImportTally, show
+from wsseg.annotation.exchange.guess_background import Look, guess, look_at
+from wsseg.annotation.exchange.label_mapping import (
     NOTHING,
     UNCERTAIN,
     Combined,
@@ -28,11 +25,16 @@ from wsseg.annotation.exchange.meaning import (
     plain,
     undecided,
 )
+from wsseg.annotation.exchange.options import LABELS, Choices, ResolvedOptions, collecting, understand
 from wsseg.annotation.exchange.regrid import Label, place
-from wsseg.contracts import IGNORE, DataError, Reporter
-from wsseg.declared import read_json
-from wsseg.files import whole_folder
-from wsseg.nifti import Grid
+from wsseg.annotation.exchange.source_segmentation import Colour, Drawing, described
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.core.files import whole_folder
+from wsseg.core.reporter import Reporter
+from wsseg.dataset.annotation_json import read_json
+from wsseg.volumes import nifti
+from wsseg.volumes.nifti import Grid
 
 _OF_OTHERS = (".raw", ".zraw", ".raw.gz", ".bz2", ".json", LABELS)
 """What lies beside files of annotation and belongs to them."""
@@ -90,9 +92,9 @@ class _Import:
 
     dataset: matching.Dataset
     files: Mapping[str, Path]
-    said: Said
+    said: ResolvedOptions
     faults: list[str] = field(default_factory=list)
-    fates: list[Fate] = field(default_factory=list)
+    fates: list[ImportTally] = field(default_factory=list)
     colours: dict[str, Colour] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     named: set[Path] = field(default_factory=set)
@@ -150,7 +152,7 @@ class _Import:
             label = nifti.canonical(drawing.path, nifti.as_on_disk(label, drawing.grid), grid.disk_affine).array
         dense = judged or not (drawing.segmented or (label == IGNORE).any())
         placed = place(label, source, grid, classes, dense=dense, beyond=undrawn)
-        fate = Fate.of(case, drawing, combined, placed, grid, classes)
+        fate = ImportTally.of(case, drawing, combined, placed, grid, classes)
         if faults := fate.faults(image, self.dataset.classes):
             raise DataError(faults)
         self.fates.append(fate)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsseg.annotation.exchange.drawing import Colour
-from wsseg.contracts import DataError
+from wsseg.annotation.exchange.source_segmentation import Colour
+from wsseg.core.errors import DataError
 
 _LINE = re.compile(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+([\d.eE+-]+)\s+(\d+)\s+(\d+)\s+"(.*)"\s*')
 _HEADING = """################################################

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsseg.annotation.exchange import formats
-from wsseg.contracts import IGNORE, DataError
-from wsseg.declared import is_whole, read_json
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
+from wsseg.dataset.annotation_json import is_whole, read_json
 
 _ADDED = re.compile(r"[-_. ](?:seg|segmentation|label|labels|mask|scribbles?|strokes?|annotations?)$", re.IGNORECASE)
 """What tools and people add to a case's name, as in CASE-segmentation.seg.nrrd."""

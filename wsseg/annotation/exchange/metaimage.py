@@ -13,10 +13,10 @@ from typing import IO
 
 import numpy as np
 
-from wsseg import nifti
-from wsseg.annotation.exchange.drawing import Drawing, Picture, check_claim, whole_numbers
-from wsseg.contracts import DataError
-from wsseg.nifti import Array
+from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, check_claim, whole_numbers
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
+from wsseg.volumes.nifti import Array
 
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",

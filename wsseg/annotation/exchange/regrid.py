@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wsseg.contracts import IGNORE
-from wsseg.nifti import CORNER_TOLERANCE_VOXELS, Array, Grid
+from wsseg.core.cases import IGNORE
+from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Array, Grid
 
 Label = npt.NDArray[np.uint8]
 _TIE = 1e-4

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Drawn, Effort, Labels
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 class Slicewise(CaseProtocol):

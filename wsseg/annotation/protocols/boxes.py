@@ -16,7 +16,7 @@ from pydantic import Field
 
 from wsseg.annotation.protocol import CaseProtocol, Dense, Drawing, Effort
 from wsseg.annotation.regions import grown, regions
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 class Boxes(CaseProtocol):

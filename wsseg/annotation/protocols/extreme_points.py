@@ -16,7 +16,7 @@ from pydantic import Field
 
 from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort
 from wsseg.annotation.regions import Region, Voxels, ball, grown, put_ball, regions, shortest_way
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 class ExtremePoints(CaseProtocol):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from wsseg.annotation.protocol import CaseProtocol, Frozen, Protocol, protocol_from
-from wsseg.contracts import RecipeError
+from wsseg.core.errors import RecipeError
 
 
 def _found(plain: Any) -> Any:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort
 from wsseg.annotation.regions import Voxels, ball, inside_class, put_ball, regions
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 _TRIES = 8
 """A person clicks well inside: of so many random voxels the one whose ball lies inside best."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from wsseg.annotation.protocol import AXES, Axis, CaseProtocol, Dense, Drawing, Effort
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 class SparseSlices(CaseProtocol):

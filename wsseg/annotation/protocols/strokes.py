@@ -15,7 +15,7 @@ from pydantic import Field
 from wsseg.annotation import strokes as pen
 from wsseg.annotation.protocol import Drawn, Frozen, Labels
 from wsseg.annotation.protocols._slicewise import Slicewise
-from wsseg.contracts import IGNORE
+from wsseg.core.cases import IGNORE
 
 
 class Interior(Frozen):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from wsseg.evaluation.comparison.paired import Comparison
-from wsseg.evaluation.overlay import PALETTE
+from wsseg.figures.overlay import PALETTE
 
 Curve = Sequence[tuple[int, float]]
 """(iteration, value), in order."""

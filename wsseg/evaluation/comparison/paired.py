@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
-from wsseg.contracts import DataError
+from wsseg.core.errors import DataError
 from wsseg.evaluation.comparison.statistics import Interval, holm, interval, signed_rank
 from wsseg.evaluation.scoring import COLUMNS, METRICS, Row, cells
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsseg.contracts import Fused, Fusion, FusionSetting
+from wsseg.core.contracts import Fused, Fusion, FusionSetting
 from wsseg.networks._stages import convolution, zero_unless
 
 

@@ -6,7 +6,7 @@ import torch
 from monai.networks.blocks.dynunet_block import get_conv_layer
 from torch import Tensor, nn
 
-from wsseg.contracts import Fused, Fusion, FusionSetting
+from wsseg.core.contracts import Fused, Fusion, FusionSetting
 from wsseg.networks._stages import convolution, zero_unless
 
 

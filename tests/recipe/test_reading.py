@@ -1,0 +1,125 @@
+"""A recipe is data: what it says is checked before a volume is opened, all faults at once."""
+
+from pathlib import Path
+
+import pytest
+
+from wsseg.core.errors import RecipeError
+from wsseg.recipe.reading import load_yaml, read_recipe, recipe_from
+from wsseg.recipe.schema import Ramp
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+ALWAYS = ("iterations", "checkpoint_every", "validate_every"), ("root", "annotation", "patch_size", "fold")
+
+
+def faults(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path, overrides)
+    return list(caught.value.faults)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_that_comes_along_is_sound(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    assert path.read_text().startswith("# "), "a comment heads it"
+    plain, _ = load_yaml(path)
+    assert set(ALWAYS[0]) <= set(plain["training"]) and set(ALWAYS[1]) <= set(plain["data"])
+    assert len(path.read_text().splitlines()) <= 80
+    assert recipe_from(recipe.resolved()) == recipe
+
+
+def test_all_recipes_are_there() -> None:
+    names = {path.stem for path in RECIPES}
+    assert {"npc_scribble", "npc_full", "npc_mutual", "npc_contrast"} <= names
+    assert {f"{data}_{kind}" for data in ("sts", "acdc", "hippocampus") for kind in ("scribble", "full")} <= names
+
+
+@pytest.fixture
+def path(make_recipe, tmp_path: Path) -> Path:
+    return make_recipe(tmp_path)
+
+
+def test_every_fault_is_said_at_once_with_its_line_and_remedy(path: Path) -> None:
+    found = faults(path, "training.iteration=5", "training.lr=fast", "data.folds=1", "nonsense", "data.fold=[1]")
+    text = "\n".join(found)
+    assert "command line: 'nonsense': write KEY=VALUE" in text
+    assert "training.iteration: unknown key; did you mean 'iterations'?" in text
+    assert "training.lr: input should be a valid number" in text and "got 'fast'" in text
+    assert "data.folds: input should be greater than or equal to 2" in text
+    assert "data.fold: " in text
+    assert len(found) == 5
+
+
+def test_faults_between_the_parts_are_found(path: Path) -> None:
+    found = "\n".join(
+        faults(
+            path,
+            "prediction.network=crss",
+            "networks.cross.fuses=[ct, pet]",
+            "supervision.gated_crf.weight={to: 1, from: 0.8, over: 0.5}",
+            "supervision.gated_crf.radius=3",
+            "supervision.modal_consistency.on=[ct]",
+            "data.fold=3",
+            "networks.ct.levels=many",
+        )
+    )
+    assert "no network 'crss'; did you mean 'cross'?" in found
+    assert "networks.cross.fuses: no network 'pet'" in found
+    assert "the ramp never reaches 1" in found
+    assert "supervision.gated_crf.radius: unknown key; did you mean 'radius_mm'?" in found
+    assert "compares networks but looks at 1" in found
+    assert "data.fold: 3 is not one of the folds 0..2" in found
+    assert "networks.ct.levels: " in found and "'many'" in found
+
+
+def test_a_fault_in_the_file_names_its_line(path: Path) -> None:
+    path.write_text(path.read_text().replace("use: unet, reads: [ct]", "use: unett, reads: [ct]"))
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "unett" in text)
+    assert faults(path) == [f"{path}:{line}: networks.ct: there is no 'unett' in wsseg/networks; did you mean 'unet'?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nname: b\n", "stands twice"),
+        ("a: &x 1\nb: *x\n", "anchors"),
+        ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("- 1\n", "no mapping"),
+        ("a: [1\n", ":"),
+        ("x" * 1_100_000, "larger than"),
+    ],
+)
+def test_hostile_and_broken_files_end_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    found = faults(path)
+    assert len(found) == 1 and said in found[0] and str(path) in found[0]
+
+
+def test_yaml_means_what_people_mean(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("rate: 1e-3\nword: no\nnumber: 010\nyes_: true\ntime: 12:30\nhalf: .5\n")
+    assert load_yaml(path)[0] == {"rate": 0.001, "word": "no", "number": 10, "yes_": True, "time": "12:30", "half": 0.5}
+
+
+def test_a_weight_is_overridden_from_the_command_line(path: Path) -> None:
+    recipe = read_recipe(path, ["supervision.gated_crf.weight=0", "supervision.entropy.weight=0.2"])
+    assert not recipe.supervision["gated_crf"].active
+    assert recipe.supervision["entropy"].weight_at(0.5) == 0.2
+    assert "did you mean 'gated_crf'" in faults(path, "supervision.gated_cfr.weight=0")[0]
+
+
+def test_a_ramp_grows_from_nothing_to_its_value() -> None:
+    ramp = Ramp.model_validate({"to": 2.0, "from": 0.2, "over": 0.4})
+    values = [ramp.at(t / 100) for t in range(101)]
+    assert values[19] == 0 and values[60:] == [2.0] * 41
+    assert values == sorted(values)
+    assert ramp.at(0.4) == pytest.approx(2 * 2.718281828 ** (-5 * 0.25))
+    assert Ramp(to=1.0).at(0) == 1.0
+
+
+def test_what_decides_the_weights_decides_the_fingerprint(path: Path) -> None:
+    plain = read_recipe(path).fingerprint()
+    assert read_recipe(path, ["training.validate_every=1", "tracking.experiment=x"]).fingerprint() == plain
+    assert read_recipe(path, ["training.lr=0.1"]).fingerprint() != plain

@@ -1,0 +1,113 @@
+"""The layers of the package hold: what imports what, file sizes, and nothing unsafe."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wsseg"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FEATURES = (
+    "data", "phantoms", "annotation", "checking", "networks", "supervision", "training", "prediction", "evaluation",
+    "tracking", "executors",
+)  # fmt: skip
+LAYERS = (
+    ("core",), ("distributed",), ("volumes",), ("dataset",), ("recipe",), ("figures",), FEATURES,
+    ("assembly",), ("commands",), ("cli",), ("__main__",),
+)  # fmt: skip
+"""A package or file imports only itself and what stands in a layer before its own."""
+WALLS = {
+    "mlflow": {"tracker.py", "mlflow_store.py"},
+    "nibabel": {"nifti.py"},
+    "typer": {"cli.py"},
+    "rich": {"terminal.py"},
+    "yaml": {"reading.py"},
+    "nrrd": {"nrrd_files.py"},
+    "SimpleITK": set(),
+    "ray": {"on_ray.py"},
+    "submitit": {"slurm.py"},
+}
+FORBIDDEN = {"eval", "exec", "compile", "print", "breakpoint"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def packages_of(path: Path) -> set[str]:
+    """Names below wsseg that a file imports: packages, or files at the top."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("wsseg.") and name != "wsseg.__version__"}
+
+
+def level_of(name: str) -> int:
+    return next(level for level, names in enumerate(LAYERS) if name in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_only_lower_layers(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts == ("__init__",):
+        assert not packages_of(path)
+        return
+    above = {name for name in packages_of(path) - {parts[0]} if level_of(name) >= level_of(parts[0])}
+    assert not above, f"{path} imports {above}, which stand in the same layer or above"
+
+
+def test_the_package_is_small_at_the_top() -> None:
+    assert len([p for p in PACKAGE.iterdir() if not p.name.startswith("__pycache__")]) <= 25
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_walls_around_third_parties_hold(path: Path) -> None:
+    for name in imports(path):
+        allowed = WALLS.get(name.split(".")[0])
+        assert allowed is None or path.name in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_is_short_and_calls_nothing_unsafe(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in FORBIDDEN, f"{path}:{node.lineno} calls {name}"
+            unsafe = ("torch.load", "pickle.load", "pickle.loads", "os.system")
+            assert name not in unsafe, f"{path}:{node.lineno} {name}"
+            assert not any(k.arg == "shell" for k in node.keywords), f"{path}:{node.lineno} uses a shell"
+    assert "torchvision" not in text
+
+
+def test_distributed_alone_talks_to_other_processes() -> None:
+    words = ("torch.distributed", "torch.nn.parallel")
+    assert {str(f.relative_to(PACKAGE)) for f in FILES if any(name.startswith(words) for name in imports(f))} == {
+        "distributed/reduce.py",
+        "distributed/runtime.py",
+    }
+
+
+def test_names_say_something() -> None:
+    assert not [f for f in FILES if f.stem in {"utils", "util", "helpers", "common", "misc", "base"}]
+
+
+def test_the_folder_named_mlflow_does_not_hide_the_library() -> None:
+    import mlflow
+
+    assert "site-packages" in str(mlflow.__file__)
+    assert not (PACKAGE.parent / "mlflow" / "__init__.py").exists()
+    assert not (PACKAGE.parent / "mlflow.py").exists()
+
+
+def test_the_command_line_answers_without_loading_torch() -> None:
+    code = "import sys, wsseg.cli; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'mlflow', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""A recipe and its dataset -> the objects that a command runs on."""

@@ -1,0 +1,75 @@
+"""A finished run -> the model that predicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsseg.assembly.data import PreparedData
+from wsseg.assembly.parts import make_augmentation, make_branches
+from wsseg.core.errors import DataError
+from wsseg.data.fingerprint import Preprocessing
+from wsseg.dataset.folder import Modality
+from wsseg.prediction.predictor import Predictor
+from wsseg.recipe.reading import recipe_from
+from wsseg.recipe.schema import Recipe
+from wsseg.training.branches import Branches
+from wsseg.training.checkpoint import read_tensors
+from wsseg.training.optimization import choose_device
+
+
+def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:
+    """Return what asks `prediction.network` window by window, mirrored along the axes it was trained so."""
+    name, augmentation = recipe.prediction.network, make_augmentation(recipe)
+    mirrored = augmentation.mirror if mirror and augmentation.enabled else ()
+    return Predictor(
+        lambda image, given: branches.logits(name, image, given),
+        branches.modalities(name),
+        recipe.patch_size, recipe.prediction.overlap, tuple("xyz".index(axis) for axis in mirrored), device, precision,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained run, rebuilt from its own files: all that predicting needs."""
+
+    recipe: Recipe
+    modalities: tuple[Modality, ...]
+    classes: tuple[str, ...]
+    ending: str
+    preprocessing: Preprocessing
+    predictor: Predictor
+
+
+def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
+    """Return what a run's weights are kept with, so that they can be used without the dataset."""
+    dataset = prepared.dataset
+    return {
+        "recipe": recipe.resolved(),
+        "modalities": [[m.name, m.channel, m.number] for m in dataset.modalities],
+        "classes": list(dataset.classes),
+        "ending": dataset.ending,
+        "preprocessing": json.loads(prepared.preprocessing.model_dump_json()),
+    }
+
+
+def load_model(run: Path, mirror: bool | None = None) -> Model:
+    """Rebuild a finished run's networks from its weights; `mirror` may overrule the recipe. Raises DataError."""
+    if not (run / "weights.json").is_file():
+        raise DataError(f"{run}: holds no weights.json; is it a run, and has it finished? (wsseg train ... --resume)")
+    tensors, notes = read_tensors(run / "weights")
+    recipe = recipe_from(notes["recipe"])
+    preprocessing = Preprocessing.model_validate(notes["preprocessing"])
+    classes = tuple(notes["classes"])
+    device = choose_device(recipe.training.device if recipe.training.device != "cuda" else "auto")
+    branches = make_branches(recipe, preprocessing, len(classes))
+    branches.load_state_dict(tensors)
+    branches.to(device).eval()
+    modalities = tuple(Modality(*m) for m in notes["modalities"])
+    mirror = recipe.prediction.mirror if mirror is None else mirror
+    predictor = make_predictor(recipe, branches, device, notes["precision"], mirror)
+    return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor)

@@ -1,0 +1,1 @@
+"""Figures of volumes: three planes with annotation, prediction and reference."""

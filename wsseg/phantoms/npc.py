@@ -1,0 +1,141 @@
+"""A made-up case of nasopharyngeal carcinoma: CT and MR of a schematic head and neck, with its label. A PHANTOM.
+
+Made so that neither modality can do it alone, and both together cannot do it without looking at where a voxel lies:
+
+- tumour and node against muscle: the same in CT, brighter in MR;
+- tumour against bone marrow, fat, swollen mucosa and retained fluid: the same in MR, different in CT;
+- primary and node have the same intensities; glands, the jugular vein and small harmless nodes come close to them.
+
+The generator was fixed before any network was trained on it and is never tuned against one. A change of anything that
+reaches a voxel raises `VERSION`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from wsseg.core.cases import Triple
+from wsseg.phantoms.anatomy import LABELS, SPACING_MM, TISSUES, Body, smooth_noise
+
+__all__ = ["LABELS", "SPACING_MM", "TISSUES", "VERSION", "Examination", "examination"]
+
+VERSION = 1
+Array = npt.NDArray[Any]
+
+
+class Look(NamedTuple):
+    """How a tissue looks: mean and standard deviation of its texture, in HU and in the units of an unscaled MR."""
+
+    ct: float
+    ct_texture: float
+    mr: float
+    mr_texture: float
+
+
+LOOKS = {
+    "outside": Look(-1000, 0, 0.00, 0.00),
+    "air": Look(-980, 10, 0.03, 0.01),
+    "skin": Look(10, 10, 0.55, 0.05),
+    "fat": Look(-95, 12, 0.80, 0.06),
+    "muscle": Look(56, 8, 0.42, 0.05),
+    "tongue": Look(25, 22, 0.52, 0.08),
+    "brain": Look(36, 6, 0.54, 0.05),
+    "fluid": Look(10, 6, 0.74, 0.05),
+    "cord": Look(35, 5, 0.48, 0.04),
+    "disc": Look(80, 12, 0.45, 0.05),
+    "cartilage": Look(150, 60, 0.42, 0.06),
+    "cortical": Look(950, 200, 0.08, 0.03),
+    "tooth": Look(1700, 200, 0.04, 0.02),
+    "marrow": Look(300, 90, 0.70, 0.07),
+    "cells": Look(-250, 350, 0.25, 0.15),
+    "mucosa": Look(24, 9, 0.70, 0.06),
+    "parotid": Look(5, 14, 0.64, 0.07),
+    "submandibular": Look(42, 9, 0.66, 0.05),
+    "carotid": Look(68, 5, 0.10, 0.04),
+    "jugular": Look(78, 6, 0.66, 0.06),
+    "harmless": Look(35, 14, 0.67, 0.05),
+    "tumour": Look(58, 9, 0.70, 0.07),
+    "node": Look(57, 8, 0.68, 0.06),
+    "necrosis": Look(34, 7, 0.78, 0.06),
+}
+_CT_BLUR_VOXELS = 0.45
+_MR_BLUR_VOXELS = 0.5
+_CT_NOISE_HU = 11.0
+_MR_NOISE = 0.035
+_MR_BIAS = 0.08
+_MR_SCALE = (250.0, 1500.0)
+_SHIFT_MM = 1.2
+_TURN_DEGREES = 0.4
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One case of the phantom.
+
+    Attributes:
+        ct: (X, Y, Z) int16, HU.
+        mr: (X, Y, Z) int16, arbitrary units, another scale in every case.
+        label: (X, Y, Z) uint8, values of LABELS, drawn on the CT.
+        tissue: (X, Y, Z) uint8, indices of TISSUES: what the CT shows, voxel by voxel.
+        displacement_mm: How far the MR is off the CT at the corner of the volume that moved most.
+    """
+
+    ct: Array
+    mr: Array
+    label: Array
+    tissue: Array
+    displacement_mm: float
+
+
+def examination(index: int) -> Examination:
+    """Make case `index`. The same voxels every time: all randomness comes from (VERSION, index)."""
+    rng = np.random.default_rng([VERSION, index])
+    shape = (int(rng.integers(61, 67)), int(rng.integers(61, 67)), int(rng.integers(46, 51)))
+    body = Body(shape, rng)
+    ct = _ct(body.tissue, rng)
+    mr, displacement_mm = _mr(body.tissue, rng)
+    return Examination(ct, mr, body.label, body.tissue, displacement_mm)
+
+
+def _ct(tissue: Array, rng: np.random.Generator) -> Array:
+    """Return HU: means and textures, blurred as a scanner does, with the correlated noise of a reconstruction."""
+    look = np.array([LOOKS[name] for name in TISSUES])
+    clean = look[tissue, 0] + look[tissue, 1] * _texture(rng, tissue.shape)
+    noise = ndimage.gaussian_filter(rng.standard_normal(tissue.shape), 0.4)
+    image = ndimage.gaussian_filter(clean, _CT_BLUR_VOXELS) + _CT_NOISE_HU * noise / noise.std()
+    return np.asarray(np.clip(np.round(image), -1024, 3071), np.int16)
+
+
+def _mr(tissue: Array, rng: np.random.Generator) -> tuple[Array, float]:
+    """Return the MR, slightly moved against the CT, under a coil's bias, with Rician noise, on a scale of its own."""
+    look = np.array([LOOKS[name] for name in TISSUES])
+    clean = ndimage.gaussian_filter(look[tissue, 2] + look[tissue, 3] * _texture(rng, tissue.shape), _MR_BLUR_VOXELS)
+    turn, offset, displacement_mm = _misregistration(tissue.shape, rng)
+    moved = ndimage.affine_transform(clean, turn, offset, order=1, mode="nearest")
+    bias = np.exp(_MR_BIAS * smooth_noise(rng, tissue.shape, 3).astype(float))
+    real, imaginary = _MR_NOISE * rng.standard_normal((2, *tissue.shape))
+    image = rng.uniform(*_MR_SCALE) * np.hypot(moved * bias + real, imaginary)
+    return np.asarray(np.round(image), np.int16), displacement_mm
+
+
+def _texture(rng: np.random.Generator, shape: Triple) -> Array:
+    """Return noise that hangs together over about two voxels, standard deviation 1."""
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), 1.0)
+    return np.asarray(field / field.std())
+
+
+def _misregistration(shape: Triple, rng: np.random.Generator) -> tuple[Array, Array, float]:
+    """Return a small rotation and offset in voxels about the middle, and how far they move a corner, in mm."""
+    a, b, c = np.deg2rad(rng.uniform(-_TURN_DEGREES, _TURN_DEGREES, 3))
+    turn = np.linalg.qr(np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]]))[0]
+    turn *= np.sign(np.diag(turn))
+    middle = (np.array(shape) - 1) / 2
+    offset = middle - turn @ middle + rng.uniform(-_SHIFT_MM, _SHIFT_MM, 3) / SPACING_MM
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    moved = corners @ turn.T + offset - corners
+    return turn, offset, float(np.linalg.norm(moved, axis=1).max() * SPACING_MM)

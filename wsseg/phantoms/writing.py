@@ -1,0 +1,144 @@
+"""`phantom:NAME`: an embedded dataset, written once as a folder like any other, so that it walks the same road."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError, did_you_mean
+from wsseg.core.reporter import Reporter
+from wsseg.phantoms import npc
+from wsseg.volumes import nifti
+
+Labels = npt.NDArray[np.uint8]
+Draw = Callable[[Labels, str], Labels]
+"""(dense label (X, Y, Z), case name) -> its strokes: the class under a stroke, IGNORE elsewhere."""
+
+NAMES = ("npc",)
+TRAINING_CASES = 24
+TEST_CASES = 6
+_MARKER = "phantom.json"
+_IGNORE_ON_DISK = len(npc.LABELS)
+
+
+def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | None = None) -> Path:
+    """Write the phantom dataset `name` to `folder`, unless it stands there already in its present version.
+
+    `npc` has 24 cases in imagesTr (dense labels in labelsTr, strokes in scribblesTr) and 6 in imagesTs (labelsTs), in
+    nnU-Net v2's layout. The folder appears whole or not at all, and its voxels are the same every time.
+
+    Args:
+        name: Which phantom.
+        folder: The dataset folder; its parents are made.
+        strokes: Draws the strokes of a case.
+        report: Shows a bar while cases are made.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        DataError: There is no such phantom, or the folder holds something else or cannot be written.
+    """
+    if name not in NAMES:
+        raise DataError(f"phantom:{name}: there is no phantom of this name{did_you_mean(name, NAMES)}")
+    if _is_whole(name, folder):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise DataError(f"{folder}: the phantom cannot be written here ({error.strerror}): make room for it") from error
+    try:
+        _write_cases(partial, strokes, report)
+        _write_json(partial / "dataset.json", _description(name))
+        _write_json(partial / _MARKER, _marker(name))
+        partial.chmod(0o755)
+        _move(name, partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    """Tell whether the folder holds this phantom in this version.
+
+    Raises:
+        DataError: It holds something that is no phantom.
+    """
+    marker = folder / _MARKER
+    if folder.exists() and not marker.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: holds something that is no phantom, so none is written here: move it away")
+    return marker.is_file() and marker.read_text(encoding="utf-8") == _as_text(_marker(name))
+
+
+def _move(name: str, partial: Path, folder: Path) -> None:
+    """Put the finished folder in its place; where another process was faster, its copy stays."""
+    if _is_whole(name, folder):
+        return
+    if folder.exists():
+        outdated = Path(tempfile.mkdtemp(prefix=f".{folder.name}.outdated.", dir=folder.parent))
+        folder.replace(outdated)
+        shutil.rmtree(outdated, ignore_errors=True)
+    try:
+        partial.replace(folder)
+    except OSError:
+        if not _is_whole(name, folder):
+            raise
+
+
+def _write_cases(root: Path, strokes: Draw, report: Reporter | None) -> None:
+    """Write every case's images, label and, for training cases, strokes."""
+    total = TRAINING_CASES + TEST_CASES
+    with report.progress("phantom", total) if report else nullcontext() as bar:
+        for index in range(total):
+            made, case = npc.examination(index), f"npc_{index:03d}"
+            affine = np.diag([npc.SPACING_MM] * 3 + [1.0])
+            affine[:3, 3] = -npc.SPACING_MM * (np.array(made.label.shape) - 1) / 2
+            grid = nifti.grid_of(made.label.shape, affine)
+            part = "Tr" if index < TRAINING_CASES else "Ts"
+            for channel, image in enumerate((made.ct, made.mr)):
+                nifti.write(root / f"images{part}" / f"{case}_{channel:04d}.nii.gz", image, grid)
+            nifti.write(root / f"labels{part}" / f"{case}.nii.gz", made.label, grid)
+            if part == "Tr":
+                drawn = strokes(made.label, case)
+                on_disk = np.where(drawn == IGNORE, _IGNORE_ON_DISK, drawn).astype(np.uint8)
+                nifti.write(root / "scribblesTr" / f"{case}.nii.gz", on_disk, grid)
+            if bar:
+                bar.advance(case)
+
+
+def _marker(name: str) -> dict[str, Any]:
+    return {"phantom": name, "version": npc.VERSION}
+
+
+def _description(name: str) -> dict[str, Any]:
+    """Return the dataset.json."""
+    return {
+        "name": f"phantom_{name}",
+        "description": "PHANTOM: made-up CT and MR of a schematic head and neck, with a tumour of the nasopharynx "
+        "(GTVp) and lymph nodes (GTVn). No patient's data; for trying things out, not for results.",
+        "channel_names": {"0": "CT", "1": "MR"},
+        "labels": npc.LABELS,
+        "scribbles": {"dir": "scribblesTr", "ignore_value": _IGNORE_ON_DISK},
+        "numTraining": TRAINING_CASES,
+        "file_ending": ".nii.gz",
+        "units": {"CT": "HU", "MR": "arbitrary, another scale in every case"},
+        **_marker(name),
+    }
+
+
+def _as_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(_as_text(content), encoding="utf-8")

@@ -1,0 +1,95 @@
+"""What can be wrong between the sections of a recipe: names, dependencies, ramps, arguments of plug-ins."""
+
+from __future__ import annotations
+
+import re
+
+from torch import nn
+
+from wsseg.core.contracts import Network, Term
+from wsseg.core.errors import RecipeError, did_you_mean
+from wsseg.recipe import plugins
+from wsseg.recipe.schema import Entry, NetworkEntry, Ramp, Recipe, TermEntry
+
+
+def faults_of(recipe: Recipe) -> list[str]:
+    """Return what is wrong between the parts of a recipe: names, dependencies, ramps, arguments of plug-ins."""
+    faults = [f"prediction.network: no network {recipe.prediction.network!r}{_near(recipe.prediction.network, recipe)}"]
+    faults = [] if recipe.prediction.network in recipe.networks else faults
+    if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
+        faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
+    if recipe.data.patient is not None:
+        faults += _regex_faults(recipe.data.patient)
+    for name, network in recipe.networks.items():
+        faults += _network_faults(recipe, name, network)
+    for name, term in recipe.supervision.items():
+        faults += _term_faults(recipe, name, term)
+    faults += [
+        f"{room}.{name}: is a word of torch's own; choose another name (and name the plug-in by `use`)"
+        for room, names in (("networks", recipe.networks), ("supervision", recipe.supervision))
+        for name in names
+        if hasattr(nn.ModuleDict, name)
+    ]
+    if not any(term.active for term in recipe.supervision.values()):
+        faults.append("supervision: every weight is 0, so there is nothing to learn from")
+    return faults
+
+
+def _regex_faults(pattern: str) -> list[str]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return [f"data.patient: not a regular expression ({error})"]
+    return []
+
+
+def _near(word: str, recipe: Recipe) -> str:
+    return did_you_mean(word, list(recipe.networks))
+
+
+def _network_faults(recipe: Recipe, name: str, entry: NetworkEntry) -> list[str]:
+    where, faults = f"networks.{name}", []
+    before = list(recipe.networks)[: list(recipe.networks).index(name)]
+    for other in entry.fuses:
+        if other not in recipe.networks:
+            faults.append(f"{where}.fuses: no network {other!r}{_near(other, recipe)}")
+        elif other not in before:
+            faults.append(f"{where}.fuses: {other!r} must stand above {name!r} in the recipe")
+    if not entry.reads and not entry.fuses:
+        faults.append(f"{where}: reads nothing; write `reads: [modality, ...]` or `fuses: [network, ...]`")
+    return faults + _plugin_faults("networks", where, entry.use or name, entry, Network)
+
+
+def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
+    where = f"supervision.{name}"
+    faults = [
+        f"{where}.on: no network {other!r}{_near(other, recipe)}"
+        for other in entry.on or ()
+        if other not in recipe.networks
+    ]
+    if isinstance(entry.weight, Ramp) and entry.weight.start + entry.weight.over > 1 + 1e-9:
+        faults.append(f"{where}.weight: from + over is above 1, so the ramp never reaches {entry.weight.to}")
+    if not isinstance(entry.weight, Ramp) and entry.weight < 0:
+        faults.append(f"{where}.weight: must not be negative")
+    plugin_faults = _plugin_faults("supervision", where, entry.use or name, entry, Term)
+    if not plugin_faults and entry.active:
+        needed = plugins.find("supervision", entry.use or name, Term).minimum_networks  # type: ignore[type-abstract]
+        seen = len(entry.on if entry.on is not None else recipe.networks)
+        if seen < needed:
+            faults.append(
+                f"{where}: compares networks but looks at {seen}; name {needed} or more in `on`, or weight: 0"
+            )
+    return faults + plugin_faults
+
+
+def _plugin_faults(room: str, where: str, use: str, entry: Entry, kind: type[nn.Module]) -> list[str]:
+    try:
+        plugin = plugins.find(room, use, kind)
+    except RecipeError as error:
+        return [f"{where}: {fault}" for fault in error.faults]
+    faults = plugins.checked_arguments(plugin, entry.arguments, where)[1]
+    fusion = entry.arguments.get("fusion")
+    blocks = plugins.names("networks.fusion")
+    if isinstance(fusion, str) and fusion not in blocks:
+        faults.append(f"{where}.fusion: no fusion block {fusion!r}{did_you_mean(fusion, blocks)}")
+    return faults

@@ -1,0 +1,1 @@
+"""Arrays on grids: NIfTI files and resampling."""

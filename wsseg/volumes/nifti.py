@@ -1,0 +1,216 @@
+"""A volume with its affine: the only reader and writer of images."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+from wsseg.core.cases import Spacing, Triple
+from wsseg.core.errors import DataError
+
+Array = npt.NDArray[Any]
+_RAS = np.array([[0, 1], [1, 1], [2, 1]])
+MAXIMUM_VOXELS = 2**31
+CORNER_TOLERANCE_VOXELS = 0.1
+SENSIBLE_SPACING_MM = (1e-5, 1e3)
+_DEFLATE_LIMIT = 1032
+"""No gzip file holds more than this many times its own size."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a file lie, on disk and in the closest canonical (RAS) orientation.
+
+    Attributes:
+        shape: Voxels along x, y, z, canonical.
+        affine: (4, 4), voxel index -> mm, canonical.
+        disk_shape: Voxels in the file's own axis order.
+        disk_affine: (4, 4), the file's own.
+    """
+
+    shape: Triple
+    affine: Array
+    disk_shape: Triple
+    disk_affine: Array
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Length of a voxel's edges along x, y, z."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def orientation(self) -> str:
+        """How the file's own axes run: RAS where they go to the patient's right, front and head."""
+        return "".join(nib.aff2axcodes(self.disk_affine))
+
+    def displacement_voxels(self, other: Grid) -> float:
+        """Return how far, in voxels of this grid, the corner of `other` that moved most lies from this grid's."""
+        units = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
+        here, there = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
+        moved = np.linalg.inv(self.affine) @ other.affine @ there
+        return float(np.abs(moved - here)[:3].max())
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in canonical orientation: array (X, Y, Z) and its grid."""
+
+    array: Array
+    grid: Grid
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a file's header only. Raises DataError where the file is no readable 3D volume."""
+    return _open(path)[1]
+
+
+def read(path: Path) -> Volume:
+    """Read a volume and bring it to the closest canonical (RAS) orientation.
+
+    Raises:
+        DataError: The file is missing, truncated, corrupt, not 3D, or its header makes no sense.
+    """
+    image, grid = _open(path)
+    try:
+        array = _voxels(path, image).reshape(grid.disk_shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
+    return _turned(array, grid)
+
+
+def canonical(path: Path, array: Array, affine: Array) -> Volume:
+    """Bring an array in the axis order of a file of any format to the closest canonical (RAS) orientation.
+
+    Args:
+        path: The file, for the message.
+        array: (I, J, K), in the file's own axis order.
+        affine: (4, 4), the file's own: index -> mm, RAS.
+
+    Raises:
+        DataError: The affine maps the voxels nowhere sensible.
+    """
+    _check_affine(path, affine)
+    i, j, k = array.shape
+    return _turned(array, grid_of((i, j, k), affine))
+
+
+def as_on_disk(array: Array, grid: Grid) -> Array:
+    """Return a canonical array in the axis order of the file that its grid was read from. ValueError: other shape."""
+    if array.shape != grid.shape:
+        raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
+    turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
+    turned: Array = np.ascontiguousarray(apply_orientation(array, turn))
+    return turned
+
+
+def write(path: Path, array: Array, grid: Grid) -> None:
+    """Write a canonical array on `grid`, in the axis order and with the affine of the file that the grid was read from.
+
+    The file appears whole or not at all: it is written beside its place and renamed. NIfTI knows neither bool, which is
+    written as uint8, nor float16, which is written as float32.
+
+    Raises:
+        ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} ends neither in .nii nor in .nii.gz")
+    kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
+    image = nib.Nifti1Image(as_on_disk(array.astype(kind, copy=False), grid), grid.disk_affine)
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial.{path.name}")
+    try:
+        nib.save(image, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _turned(array: Array, grid: Grid) -> Volume:
+    """Turn an array in its file's axis order to canonical orientation."""
+    turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows no other byte order
+    return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
+
+
+def grid_of(shape: Triple, affine: Array) -> Grid:
+    """Return the grid of a file of this shape and affine."""
+    turn = io_orientation(affine)
+    canonical = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    size = tuple(int(shape[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3))
+    return Grid((size[0], size[1], size[2]), canonical, shape, affine)
+
+
+def _open(path: Path) -> tuple[Any, Grid]:
+    """Open a file and check its header before any voxel is read."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
+    try:
+        image = nib.load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # nibabel raises many kinds for a broken header
+        raise DataError(f"{path}: not a readable NIfTI volume ({_one_line(error)}): export it again") from error
+    shape, affine = tuple(int(n) for n in image.shape), np.asarray(image.affine, float)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise DataError(
+            f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume a file"
+        )
+    if np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
+        raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
+    _check_voxels(path, image)
+    _check_affine(path, affine)
+    return image, grid_of((shape[0], shape[1], shape[2]), affine)
+
+
+def _check_voxels(path: Path, image: Any) -> None:
+    """Raise DataError where the file holds other voxels than wsseg reads, or fewer than its header claims."""
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf" or kind.itemsize > 8:
+        raise DataError(f"{path}: its voxels are of type {kind}, expected one real number a voxel: export it again")
+    claimed, size = image.dataobj.offset + math.prod(image.shape) * kind.itemsize, path.stat().st_size
+    possible = size * _DEFLATE_LIMIT if path.suffix == ".gz" else size
+    if claimed > possible:
+        raise DataError(
+            f"{path}: truncated: {size} bytes cannot hold the {claimed} that its header claims: copy it again"
+        )
+
+
+def _check_affine(path: Path, affine: Array) -> None:
+    """Raise DataError where the affine maps the voxels nowhere sensible."""
+    if not np.isfinite(affine).all():
+        raise DataError(f"{path}: its affine is not finite: mend the header (sform/qform)")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = SENSIBLE_SPACING_MM
+    if not ((low < spacing) & (spacing < high)).all():
+        raise DataError(f"{path}: its voxels measure {spacing} mm, expected {low} to {high}: mend the header (pixdim)")
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
+        raise DataError(f"{path}: its affine is singular: mend the header (sform/qform)")
+
+
+def _voxels(path: Path, image: Any) -> Array:
+    """Read all voxels, and a compressed file to its end, where its checksum stands."""
+    if path.suffix != ".gz":
+        array: Array = np.asanyarray(image.dataobj)
+        return array
+    with gzip.open(path) as stream:
+        array = np.asanyarray(type(image).from_stream(stream).dataobj)
+        while stream.read(2**20):
+            pass
+    return array
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
