@@ -1,13 +1,18 @@
-"""What a person has to mend: faults with a place and a remedy, one line each."""
+"""Errors that the user can fix: one line per fault, with its place and a remedy."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class FaultsError(Exception):
-    """Something a person has to mend. Carries every fault that was found, one line each."""
+    """One or more faults that the user can fix. The command line prints them and exits with code 2.
+
+    Attributes:
+        faults: One line per fault: where, what came, what was expected, what to do.
+    """
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
@@ -15,14 +20,33 @@ class FaultsError(Exception):
 
 
 class RecipeError(FaultsError):
-    """A recipe, or the way a training is started, says something that cannot be done."""
+    """A recipe or a command's options ask for something impossible."""
 
 
 class DataError(FaultsError):
-    """A dataset, an image or an annotation is not what it should be."""
+    """A dataset, an image or an annotation is invalid."""
 
 
-def did_you_mean(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """Return '; did you mean ...?' or the list of what is known."""
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Append the faults of a `FaultsError` raised in the body to `faults`, and continue after the body.
+
+    Faults that are in the list already are not repeated. Other exceptions pass.
+    """
+    try:
+        yield
+    except FaultsError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+
+
+def and_more(items: Iterable[object], shown: int = 10) -> str:
+    """Return the first `shown` items as text and the number of the others: "a, b, c and 4 more"."""
+    words = [str(item) for item in items]
+    rest = len(words) - shown
+    return ", ".join(words[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest known word, else "; known: " and all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"

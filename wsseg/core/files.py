@@ -1,4 +1,4 @@
-"""Files that survive a crash."""
+"""Files and folders that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole, or as it was before."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what the body writes there is renamed to `path` at the end.
+
+    So `path` never holds half a file. Missing parent folders are made. Where the body raises, the temporary file is
+    removed and `path` is as it was before. The temporary path has the endings of `path` (.nii.gz, .png).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    partial = path.with_name(f".partial.{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_safely(path: Path, content: bytes) -> None:
+    """Write a file as `whole_file` does, and flush it to the disk: it survives a power failure right after."""
+    with whole_file(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -29,10 +42,13 @@ def write_safely(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Make a folder that appears whole or not at all: what is written into the path handed out ends up at `target`.
+    """Yield a temporary folder beside `target` that is renamed to `target` at the end.
 
-    Where the body raises, nothing is left. `target` may be an empty folder; one that holds something only with
-    `replace`, and then it stays as it was until the new one is whole.
+    Where the body raises, the temporary folder is removed and `target` is as it was before.
+
+    Args:
+        target: The folder to make. It may exist if it is empty.
+        replace: A `target` that holds files is replaced; without it that is an OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
