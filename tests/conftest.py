@@ -118,7 +118,7 @@ networks:
   cross: {{use: cross_modal_unet, fuses: [ct, mr]}}
 supervision:
   partial_loss:        {{weight: 1.0}}
-  gated_crf:           {{weight: {{to: 0.1, from: 0.1, over: 0.3}}, on: [ct, mr], radius_mm: 4}}
+  gated_crf:           {{weight: {{to: 0.1, from: 0.1, over: 0.3}}, networks: [ct, mr], radius_mm: 4}}
   modal_consistency:   {{weight: {{to: 0.5, over: 0.4}}}}
   prototype_contrast:  {{weight: 0.1}}
 training:

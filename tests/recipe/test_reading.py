@@ -59,7 +59,7 @@ def test_faults_between_the_parts_are_found(path: Path) -> None:
             "networks.cross.fuses=[ct, pet]",
             "supervision.gated_crf.weight={to: 1, from: 0.8, over: 0.5}",
             "supervision.gated_crf.radius=3",
-            "supervision.modal_consistency.on=[ct]",
+            "supervision.modal_consistency.networks=[ct]",
             "data.fold=3",
             "networks.ct.levels=many",
         )
@@ -123,3 +123,34 @@ def test_what_decides_the_weights_decides_the_fingerprint(path: Path) -> None:
     plain = read_recipe(path).fingerprint()
     assert read_recipe(path, ["training.validate_every=1", "tracking.experiment=x"]).fingerprint() == plain
     assert read_recipe(path, ["training.lr=0.1"]).fingerprint() != plain
+
+
+FINGERPRINTS = {
+    "npc_scribble": "2f6efeb534f9a0612919af01bc81469a9be6c9f91a6e4cb5629255f15a57a624",
+    "npc_full": "79137aa6c575937fa6afec08aff25b0b781e259b399d25f96d934ada361f0fcf",
+    "acdc_scribble": "4fe4c9e37e2ab7938dfe84cdb5708374ec67b02ec9e39a33999280bd03e0fa76",
+}
+"""As runs of commit a76aa73 noted them in their checkpoints."""
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_the_fingerprint_of_a_recipe_is_that_of_runs_made_before(name: str) -> None:
+    path = next(path for path in RECIPES if path.stem == name)
+    assert read_recipe(path).fingerprint() == FINGERPRINTS[name]
+
+
+def test_the_old_name_of_a_key_is_a_fault_that_names_the_new_one(path: Path) -> None:
+    path.write_text(path.read_text().replace("networks: [ct, mr]", "on: [ct, mr]"))
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "on: [ct" in text)
+    remedy = "supervision.gated_crf.on: is now called 'networks'; write networks: [ct, mr]"
+    assert faults(path) == [f"{path}:{line}: {remedy}"]
+    assert faults(path, "supervision.gated_crf.on=[ct, mr]") == [f"command line: {remedy}"]
+
+
+def test_a_run_made_with_the_old_name_of_a_key_is_read(path: Path) -> None:
+    recipe = read_recipe(path)
+    before = recipe.resolved()
+    for entry in before["supervision"].values():
+        entry["on"] = entry.pop("networks")
+    assert recipe_from(before) == recipe
+    assert recipe_from(before).fingerprint() == recipe.fingerprint()

@@ -103,7 +103,7 @@ def test_a_weight_of_zero_is_the_same_run_as_one_without_the_line(engine) -> Non
     zero = engine("supervision.prototype_contrast.weight=0", "supervision.modal_consistency.weight=0")
     zero.trainer.fit(zero.recorder)
     assert set(zero.trainer.supervision.terms) == {"partial_loss", "gated_crf"}
-    crf = "gated_crf: {weight: {to: 0.1, from: 0.1, over: 0.3}, on: [ct, mr], radius_mm: 4}"
+    crf = "gated_crf: {weight: {to: 0.1, from: 0.1, over: 0.3}, networks: [ct, mr], radius_mm: 4}"
     plain = f"supervision={{partial_loss: {{weight: 1.0}}, {crf}}}"
     without = engine(plain)
     without.trainer.fit(without.recorder)
@@ -144,7 +144,7 @@ def test_a_run_resumes_alike_when_networks_were_reordered_and_not_in_another_num
 def test_networks_start_alike_in_every_company(engine) -> None:
     full = engine().trainer.branches.networks["mr"].state_dict()
     alone = engine(
-        "networks.ct.features=6", "networks.cross.fuses=[mr]", "supervision.gated_crf.on=[mr]"
+        "networks.ct.features=6", "networks.cross.fuses=[mr]", "supervision.gated_crf.networks=[mr]"
     ).trainer.branches.networks["mr"].state_dict()  # fmt: skip
     assert differing(full, alone) == []
 

@@ -61,9 +61,10 @@ def make_supervision(recipe: Recipe, branches: Branches, classes: int, spacing_m
         if entry.active:
             plugin = plugins.find("supervision", entry.use or name, Term)  # type: ignore[type-abstract]
             arguments = plugins.checked_arguments(plugin, entry.arguments, f"supervision.{name}")[0]
-            plans.append(TermSpec(name, plugin, entry.weight_at, entry.on or tuple(recipe.networks), arguments))
-    networks = {name: network for name, network in branches.networks.items() if isinstance(network, Network)}
-    return HybridSupervision(plans, networks, classes, spacing_mm, recipe.seed)
+            networks = entry.networks or tuple(recipe.networks)
+            plans.append(TermSpec(name, plugin, entry.weight_at, networks, arguments))
+    built = {name: network for name, network in branches.networks.items() if isinstance(network, Network)}
+    return HybridSupervision(plans, built, classes, spacing_mm, recipe.seed)
 
 
 @dataclass(frozen=True)

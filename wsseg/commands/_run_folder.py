@@ -13,6 +13,7 @@ from typing import Any
 from wsseg.core.errors import RecipeError
 from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
+from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
 
 
@@ -112,7 +113,7 @@ class RunFolder:
         self.write("opened.json", known)
 
     def _check_same(self, recipe: Recipe, kept: Mapping[str, Any]) -> None:
-        before = Recipe.model_validate(kept)
+        before = recipe_from(kept)
         if before.fingerprint() == recipe.fingerprint():
             return
         old, new = flat(before.decisive()), flat(recipe.decisive())

@@ -63,8 +63,8 @@ def _network_faults(recipe: Recipe, name: str, entry: NetworkEntry) -> list[str]
 def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
     where = f"supervision.{name}"
     faults = [
-        f"{where}.on: no network {other!r}{_near(other, recipe)}"
-        for other in entry.on or ()
+        f"{where}.networks: no network {other!r}{_near(other, recipe)}"
+        for other in entry.networks or ()
         if other not in recipe.networks
     ]
     if isinstance(entry.weight, Ramp) and entry.weight.start + entry.weight.over > 1 + 1e-9:
@@ -74,10 +74,10 @@ def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
     plugin_faults = _plugin_faults("supervision", where, entry.use or name, entry, Term)
     if not plugin_faults and entry.active:
         needed = plugins.find("supervision", entry.use or name, Term).minimum_networks  # type: ignore[type-abstract]
-        seen = len(entry.on if entry.on is not None else recipe.networks)
+        seen = len(entry.networks if entry.networks is not None else recipe.networks)
         if seen < needed:
             faults.append(
-                f"{where}: compares networks but looks at {seen}; name {needed} or more in `on`, or weight: 0"
+                f"{where}: compares networks but looks at {seen}; name {needed} or more in `networks`, or weight: 0"
             )
     return faults + plugin_faults
 

@@ -105,7 +105,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     faults: list[str] = []
     for override in overrides:
         faults += _lay_over(plain, lines, override)
+    renamed = [
+        f"{key}: is now called 'networks'; write networks: {_typed(value)}" for key, value in _rename_old_keys(plain)
+    ]
     recipe, found = _validate(plain)
+    found = renamed + found
     if recipe is not None:
         found += faults_of(recipe)
     faults += [f"{_where(path, lines, fault)}: {fault}" for fault in found]
@@ -136,11 +140,27 @@ def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection
 
 
 def recipe_from(plain: Mapping[str, Any]) -> Recipe:
-    """Build a recipe from what `Recipe.resolved` wrote into a run. Raises RecipeError."""
-    recipe, faults = _validate(plain)
+    """Build a recipe from the plain data of `Recipe.resolved`, of a run made today or before. Raises RecipeError."""
+    current = copy.deepcopy(plain)
+    _rename_old_keys(current)
+    recipe, faults = _validate(current)
     if recipe is None:
         raise RecipeError(faults)
     return recipe
+
+
+def _rename_old_keys(plain: Any) -> list[tuple[str, Any]]:
+    """Write `networks` where a term has the key's former name `on`; return each old dotted key with its value."""
+    section = plain.get("supervision") if isinstance(plain, dict) else None
+    terms = section if isinstance(section, dict) else {}
+    old = [(name, entry) for name, entry in terms.items() if isinstance(entry, dict) and "on" in entry]
+    for _, entry in old:
+        entry.setdefault("networks", entry["on"])
+    return [(f"supervision.{name}.on", entry.pop("on")) for name, entry in old]
+
+
+def _typed(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _validate(plain: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
@@ -185,6 +205,8 @@ def _lay_over(plain: dict[str, Any], lines: dict[str, int], override: str) -> li
         place[last] = _parse(value, "command line")[1]
     except RecipeError as error:
         return [f"command line: {key}: {fault}" for fault in error.faults]
+    for line in [line for line in lines if line.startswith(f"{key}.")]:
+        del lines[line]
     lines[key] = 0
     return []
 

@@ -65,7 +65,7 @@ class TermEntry(Entry):
     """One term: which plug-in, how much it weighs, which branches it looks at (all by default)."""
 
     weight: float | Ramp = 1.0
-    on: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
 
     def weight_at(self, progress: float) -> float:
         """Return the weight when `progress` (0..1) of the iterations are done."""
@@ -189,7 +189,10 @@ class Recipe(Section):
 
     def fingerprint(self) -> str:
         """Return a hash of what is `decisive`."""
-        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+        plain = self.decisive()
+        for entry in plain["supervision"].values():
+            entry["on"] = entry.pop("networks")  # the key's first name: checkpoints made with it hold this hash
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 SECTIONS: tuple[type[Section], ...] = (

@@ -1,4 +1,4 @@
-"""Hybrid supervision: the weighted sum of a recipe's terms, each seeing the networks it is `on`."""
+"""Hybrid supervision: the weighted sum of a recipe's terms, each seeing the `networks` its entry names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TermSpec:
     name: str
     term: type[Term]
     weight_at: Callable[[float], float]
-    on: tuple[str, ...]
+    networks: tuple[str, ...]
     arguments: Mapping[str, Any]
 
 
@@ -54,8 +54,8 @@ class HybridSupervision(nn.Module):
         built: dict[str, Term] = {}
         faults: list[str] = []
         for plan in self.plans:
-            features = {name: networks[name].decoder_features for name in plan.on}
-            modalities = {name: networks[name].modalities for name in plan.on}
+            features = {name: networks[name].decoder_features for name in plan.networks}
+            modalities = {name: networks[name].modalities for name in plan.networks}
             setting = TermSetting(plan.name, classes, features, modalities, spacing_mm)
             try:
                 with seeded(seed, "term", plan.name):
@@ -75,7 +75,7 @@ class HybridSupervision(nn.Module):
             weights[plan.name] = plan.weight_at(step.iteration / max(1, step.iterations))
             if weights[plan.name] == 0:
                 continue
-            seen = replace(step, outputs={name: step.outputs[name] for name in plan.on})
+            seen = replace(step, outputs={name: step.outputs[name] for name in plan.networks})
             with seeded(self.seed, "draws", plan.name, step.iteration):
                 loss = self.terms[plan.name](seen)
             total = total + weights[plan.name] * loss
