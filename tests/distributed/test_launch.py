@@ -1,4 +1,4 @@
-"""Who starts a process, read from its environment: torchrun, srun, nobody, or something that cannot be."""
+"""The launcher of a process, read from its environment: torchrun, srun, none, or an invalid one."""
 
 import pytest
 
@@ -15,18 +15,18 @@ SRUN = {
 }  # fmt: skip
 
 
-def test_torchrun_says_everything() -> None:
-    found = read_launch(TORCHRUN)
-    assert found == Launch(3, 4, 1, "alpha", 29400, meets_launcher=True, attempt=2)
+def test_torchrun_sets_every_field() -> None:
+    launch = read_launch(TORCHRUN)
+    assert launch == Launch(3, 4, 1, "alpha", 29400, launcher_hosts_store=True, attempt=2)
     assert read_launch({k: v for k, v in TORCHRUN.items() if "ELASTIC" not in k}) == Launch(3, 4, 1, "alpha", 29400)
 
 
-def test_srun_meets_on_the_first_node_of_the_step_at_a_port_of_the_job() -> None:
-    found = read_launch(SRUN)
-    assert found is not None and found == Launch(5, 8, 1, "gpu03", found.port, by_srun=True)
-    assert 12000 <= found.port < 32000 and found == read_launch(SRUN | {"SLURM_PROCID": "5"})
+def test_srun_uses_the_first_node_of_the_step_and_a_port_of_the_job() -> None:
+    launch = read_launch(SRUN)
+    assert launch is not None and launch == Launch(5, 8, 1, "gpu03", launch.port, by_srun=True)
+    assert 12000 <= launch.port < 32000 and launch == read_launch(SRUN | {"SLURM_PROCID": "5"})
     other = read_launch(SRUN | {"SLURM_STEP_ID": "1"})
-    assert other is not None and other.port != found.port, "two steps of a job do not meet each other"
+    assert other is not None and other.port != launch.port, "two steps of a job do not meet each other"
     chosen = read_launch(SRUN | {"MASTER_ADDR": "beta", "MASTER_PORT": "4000"})
     assert chosen is not None and (chosen.address, chosen.port) == ("beta", 4000)
     nameless = read_launch({k: v for k, v in SRUN.items() if "NODELIST" not in k})
@@ -43,7 +43,7 @@ def test_srun_meets_on_the_first_node_of_the_step_at_a_port_of_the_job() -> None
         {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "8"},  # a batch script
     ],
 )
-def test_a_process_that_nobody_started_with_others_trains_alone(environment: dict[str, str]) -> None:
+def test_a_process_without_a_launcher_trains_alone(environment: dict[str, str]) -> None:
     assert read_launch(environment) is None
 
 
@@ -63,17 +63,17 @@ def test_the_first_name_of_a_node_list(nodes: str, first: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "fault"),
     [
         ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK, MASTER_ADDR, MASTER_PORT missing beside RANK, WORLD_SIZE"),
         (TORCHRUN | {"RANK": "first", "MASTER_PORT": "-1"}, "RANK='first', MASTER_PORT='-1': expected a whole number"),
-        (TORCHRUN | {"RANK": "4"}, "rank 4 of 4, 1 on its node, cannot be"),
+        (TORCHRUN | {"RANK": "4"}, "rank 4 of 4 with local rank 1"),
         ({k: v for k, v in SRUN.items() if k != "SLURM_PROCID"}, "SLURM_PROCID missing beside"),
         (SRUN | {"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x': expected a whole number"),
         ({k: v for k, v in SRUN.items() if "NODE" not in k}, "set MASTER_ADDR to that of task 0"),
     ],
 )
-def test_an_environment_that_cannot_be_is_said_with_its_remedy(environment: dict[str, str], said: str) -> None:
+def test_an_invalid_environment_is_refused(environment: dict[str, str], fault: str) -> None:
     with pytest.raises(RecipeError, match="environment: ") as caught:
         read_launch(environment)
-    assert said in str(caught.value)
+    assert fault in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whether the others still live: every process of a training beats, and watches the others' beats."""
+"""Detection of failed processes: each process of a training writes a heartbeat and watches those of the others."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-BEAT_S, HASTE_S = 1.0, 0.1
+BEAT_S, FAST_BEAT_S = 1.0, 0.1
 SILENCE_S = 120.0
-"""A process whose beat has stopped for so long is gone; WSSEG_SILENCE_S overrides it."""
+"""A process whose heartbeat has stopped for this long is lost; WSSEG_SILENCE_S overrides it."""
 SUSPICIOUS_SILENCE_S = 6.0
-"""The same, once something has broken here that breaks when another process goes."""
+"""The same limit after an error here that usually follows the loss of another process."""
 GRACE_S = 5.0
-"""So long the main thread has to end by itself; it cannot where it waits for a process that is gone."""
+"""Time for the main thread to exit by itself. It cannot while it is blocked in a collective with a lost process."""
 LINGER_S = 10.0
-"""So long a process that ends stays, for the others to see why."""
+"""Longest time a process that exits waits until the others have read why."""
 
 
-class Store(Protocol):
-    """Texts by name, the same for all processes; `multi_get` waits until each of the names is there."""
+class StateStore(Protocol):
+    """A key-value store shared by all processes."""
 
     def set(self, key: str, value: str) -> None:
-        """Set a text."""
+        """Set a value."""
 
     def multi_get(self, keys: list[str]) -> list[bytes]:
-        """Return texts."""
+        """Return values; blocks until every key exists."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One of the processes. `place` is where its pid means something: a host and a pid namespace."""
+    """One process of the group. `place` (host and pid namespace) says where its pid is valid."""
 
     rank: int
     world: int
@@ -48,141 +48,147 @@ class Peer:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Why this process has to end: its exit code, and what it says then, if it has to say something."""
+class ProcessExit:
+    """Why a process has to exit: its exit code and the error message to print ("" for none)."""
 
     code: int
-    sentence: str = ""
+    message: str = ""
 
 
 class Heartbeat(threading.Thread):
-    """Writes this process's state into the store about every second, and reads the others'.
+    """Thread that writes the state of this process to the store every second and reads the states of the others.
 
-    A state is a counter; when a process ends it is its exit code and a sentence for the others. A process is gone when
-    its pid is (on the same node), or when its counter stands still for `silence_s`. Then, or when another has ended
-    with a fault, there is a verdict. The main thread takes it, or after a few seconds the whole process ends here.
+    The state is a counter. When a process ends, it is the exit code and a message for the others. A process is lost if
+    its pid no longer exists (on the same node), or if its counter has not changed for `silence_s`. If a process is lost
+    or has failed, `exit` is set. The main thread reads it with `claim`; if it does not within GRACE_S, this thread ends
+    the whole process.
 
     Args:
-        store: Where states lie; its calls raise RuntimeError when it does not answer.
-        keeper: Who keeps the store, and is gone when it is.
+        store: Store of the states. It raises RuntimeError when it is unreachable.
+        store_owner: Name of the process that hosts the store; it is lost when the store is unreachable.
         me: This process.
-        peers: All processes.
-        silence_s: See above.
+        peers: All processes, including this one.
+        silence_s: Time without a heartbeat after which a process is lost.
     """
 
-    def __init__(self, store: Store, keeper: str, me: Peer, peers: Sequence[Peer], silence_s: float) -> None:
+    def __init__(self, store: StateStore, store_owner: str, me: Peer, peers: Sequence[Peer], silence_s: float) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self.store, self.keeper, self.me, self.silence_s = store, keeper, me, silence_s
+        self.store, self.store_owner, self.me, self.silence_s = store, store_owner, me, silence_s
         self.others = {peer.rank: peer for peer in peers if peer.rank != me.rank}
         self.ended: dict[int, int] = {}
-        """Exit codes of the processes that have said that they end."""
+        """Exit codes of the processes that have ended, by rank."""
         self.lost: set[int] = set()
-        self.verdict: Verdict | None = None
-        self._wake, self._taken = threading.Event(), threading.Event()
-        self._looked_into = False
-        self._last: Verdict | None = None
+        self.exit: ProcessExit | None = None
+        self._wake, self._claimed = threading.Event(), threading.Event()
+        self._waited_after_error = False
+        self._own_exit: ProcessExit | None = None
         now = time.monotonic()
-        self._heard = dict.fromkeys(self.others, ("", now))
+        self._last_state = dict.fromkeys(self.others, ("", now))
 
-    def take(self, wait_s: float, suspicious: bool = False) -> Verdict | None:
-        """Return the verdict if there is one within `wait_s`, said; ending is then left to the main thread.
+    def claim(self, wait_s: float, suspicious: bool = False) -> ProcessExit | None:
+        """Return the reason to exit if there is one within `wait_s`, and print it; the caller then has to exit.
 
         Args:
-            wait_s: How long to wait for one.
-            suspicious: Something broke here that breaks when another process goes, so a short silence is enough.
+            wait_s: Longest time to wait.
+            suspicious: There was an error that usually follows the loss of another process, so use the short limit.
         """
         if suspicious:
             self.silence_s = min(self.silence_s, SUSPICIOUS_SILENCE_S)
-            wait_s, self._looked_into = 0 if self._looked_into else wait_s, True
+            wait_s, self._waited_after_error = 0 if self._waited_after_error else wait_s, True
         until = time.monotonic() + wait_s
-        while self.verdict is None and time.monotonic() < until and not self._all_are_known():
+        while self.exit is None and time.monotonic() < until and not self._all_accounted_for():
             self._wake.set()
-            time.sleep(HASTE_S)
-        if self.verdict is not None and not self._taken.is_set():
-            self._taken.set()
-            _say(self.verdict)
-        return self.verdict
+            time.sleep(FAST_BEAT_S)
+        if self.exit is not None and not self._claimed.is_set():
+            self._claimed.set()
+            _print_error(self.exit)
+        return self.exit
 
-    def end(self, verdict: Verdict) -> None:
-        """Tell the others that this process ends, and why, and stay a moment until they know."""
-        self._last = verdict
-        self._taken.set()
+    def announce_exit(self, own_exit: ProcessExit) -> None:
+        """Write to the store that this process ends and why, and wait up to LINGER_S until the others have read it."""
+        self._own_exit = own_exit
+        self._claimed.set()
         self._wake.set()
         self.join(LINGER_S + 2)
 
     def run(self) -> None:
-        """Beat, look, and end the process when it must."""
+        """Write the heartbeat, check the others, and end the process when necessary."""
         count, until = 0, float("inf")
         while time.monotonic() < until:
             count += 1
-            last = self._last
-            if last is not None:
+            own_exit = self._own_exit
+            if own_exit is not None:
                 until = min(until, time.monotonic() + LINGER_S)
             try:
-                self.store.set(f"state/{self.me.rank}", _state(count, last))
-                found = self._look()
-            except RuntimeError:  # torch's errors of a connection are such
-                found = gone(self.keeper)
-                self.lost = set(self.others)  # as far as can be told from here
-            if last is not None and self._all_are_known():
+                self.store.set(f"state/{self.me.rank}", _state(count, own_exit))
+                failure = self._check_peers()
+            except RuntimeError:  # torch raises it for every connection error
+                failure = peer_lost(self.store_owner)
+                self.lost = set(self.others)  # without the store, nothing is known of any of them
+            if own_exit is not None and self._all_accounted_for():
                 return
-            if last is None and found is not None and self.verdict is None:
-                self.verdict = found
-                self._leave_if_nobody_else_does(found)
-            self._wake.wait(HASTE_S if last else BEAT_S)
+            if own_exit is None and failure is not None and self.exit is None:
+                self.exit = failure
+                self._exit_unless_claimed(failure)
+            self._wake.wait(FAST_BEAT_S if own_exit else BEAT_S)
             self._wake.clear()
 
-    def _look(self) -> Verdict | None:
-        # Read after looking at the pids: a process may end in good order between the two.
-        dead = {rank for rank, peer in self.others.items() if peer.place == self.me.place and not _lives(peer.pid)}
+    def _check_peers(self) -> ProcessExit | None:
+        # Check pids before reading states: a process may end regularly between the two.
+        dead = {rank for rank, peer in self.others.items() if peer.place == self.me.place and not _is_alive(peer.pid)}
         ranks = [rank for rank in self.others if rank not in self.ended]
         states = self.store.multi_get([f"state/{rank}" for rank in ranks])
-        now, found = time.monotonic(), None
+        now, failure = time.monotonic(), None
         for rank, raw in zip(ranks, states, strict=True):
             text = raw.decode()
             state = json.loads(text)
             if state["code"] is not None:
                 self.ended[rank] = state["code"]
                 if state["code"]:
-                    found = found or Verdict(state["code"], state["sentence"])
+                    failure = failure or ProcessExit(state["code"], state["message"])
                 continue
-            if text != self._heard[rank][0]:
-                self._heard[rank] = (text, now)
-            if rank in dead or now - self._heard[rank][1] > self.silence_s:
+            if text != self._last_state[rank][0]:
+                self._last_state[rank] = (text, now)
+            if rank in dead or now - self._last_state[rank][1] > self.silence_s:
                 self.lost.add(rank)
-                found = found or gone(str(self.others[rank]))
-        return found
+                failure = failure or peer_lost(str(self.others[rank]))
+        return failure
 
-    def _all_are_known(self) -> bool:
+    def _all_accounted_for(self) -> bool:
         return len(self.lost.union(self.ended)) == len(self.others)
 
-    def _leave_if_nobody_else_does(self, verdict: Verdict) -> None:
-        if not self._taken.wait(GRACE_S):
-            _say(verdict)
+    def _exit_unless_claimed(self, failure: ProcessExit) -> None:
+        if not self._claimed.wait(GRACE_S):
+            _print_error(failure)
             try:
-                self.store.set(f"state/{self.me.rank}", _state(0, verdict))
-                time.sleep(0 if self._all_are_known() else 2 * BEAT_S)
+                self.store.set(f"state/{self.me.rank}", _state(0, failure))
+                time.sleep(0 if self._all_accounted_for() else 2 * BEAT_S)
             finally:
-                os._exit(verdict.code)
+                os._exit(failure.code)  # the main thread is blocked in a collective and would never raise
 
 
-def gone(who: str) -> Verdict:
-    """Return what is said and done when another process is gone."""
-    return Verdict(2, f"{who} is gone; resume with the same command and --resume")
+def peer_lost(name: str) -> ProcessExit:
+    """Return the exit code and message for the loss of a process."""
+    return ProcessExit(2, f"{name} is gone; resume with the same command and --resume")
 
 
-def _say(verdict: Verdict) -> None:
-    if verdict.sentence:
-        sys.stderr.write(f"error: {verdict.sentence}\n")
+def initial_state() -> str:
+    """Return the state of a process before its first heartbeat."""
+    return _state(0, None)
+
+
+def _print_error(reason: ProcessExit) -> None:
+    if reason.message:
+        sys.stderr.write(f"error: {reason.message}\n")
         sys.stderr.flush()
 
 
-def _state(count: int, last: Verdict | None) -> str:
-    code, sentence = (last.code, last.sentence) if last else (None, "")
-    return json.dumps({"count": count, "code": code, "sentence": sentence})
+def _state(count: int, own_exit: ProcessExit | None) -> str:
+    code, message = (own_exit.code, own_exit.message) if own_exit else (None, "")
+    return json.dumps({"count": count, "code": code, "message": message})
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]

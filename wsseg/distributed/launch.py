@@ -15,17 +15,17 @@ REMEDY = "start by `torchrun` or `srun`, which set them all, or unset them to tr
 
 @dataclass(frozen=True)
 class Launch:
-    """Where this process stands among those that train together.
+    """Place of this process in its group.
 
     Attributes:
-        rank: Its number, 0..world-1.
-        world: How many there are.
-        local_rank: Its number on this node.
-        address: The node where all meet.
-        port: The port there.
-        meets_launcher: torchrun keeps the meeting place; otherwise the process of rank 0 does.
-        attempt: How often torchrun has started the group anew.
-        by_srun: SLURM has given each task its share of the node's processors, and perhaps one GPU.
+        rank: Number of the process, 0..world-1.
+        world: Number of processes.
+        local_rank: Number of the process on its node.
+        address: Host of the rendezvous.
+        port: Port of the rendezvous.
+        launcher_hosts_store: The rendezvous store is hosted by torchrun; otherwise rank 0 hosts it.
+        attempt: Number of times torchrun has restarted the group.
+        by_srun: Started by srun, which binds each task to its cores and perhaps to one GPU.
     """
 
     rank: int
@@ -33,27 +33,27 @@ class Launch:
     local_rank: int
     address: str
     port: int
-    meets_launcher: bool = False
+    launcher_hosts_store: bool = False
     attempt: int = 0
     by_srun: bool = False
 
 
 def read_launch(environment: Mapping[str, str]) -> Launch | None:
-    """Read what torchrun or srun has put into the environment; None for a process that trains alone.
+    """Read the environment variables of torchrun or srun; None for a process that trains alone.
 
-    Under srun the meeting place is MASTER_ADDR and MASTER_PORT where the user has set them, else the first node of the
-    step and a port that follows from the job's number. (SLURM_LAUNCH_NODE_IPADDR, where srun was typed, may be a login
-    node, and serves only where no node list is known.) A batch script that does not use srun trains alone.
+    Under srun the rendezvous is at MASTER_ADDR and MASTER_PORT if the user has set them, else on the first node of the
+    step, at a port computed from the job id. (SLURM_LAUNCH_NODE_IPADDR, the host where srun was typed, may be a login
+    node and is only used without a node list.) A batch script that does not use srun trains alone.
 
     Raises:
-        RecipeError: Some variables are missing, or are no numbers, or do not fit together.
+        RecipeError: Variables are missing, are not numbers, or contradict each other.
     """
     if any(name in environment for name in TORCHRUN[:3]):
         numbers = _numbers(environment, TORCHRUN)
-        found = Launch(
+        launch = Launch(
             numbers["RANK"], numbers["WORLD_SIZE"], numbers["LOCAL_RANK"],
             environment["MASTER_ADDR"], numbers["MASTER_PORT"],
-            meets_launcher=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+            launcher_hosts_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
             attempt=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")),
         )  # fmt: skip
     elif environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
@@ -62,17 +62,18 @@ def read_launch(environment: Mapping[str, str]) -> Launch | None:
         port = 12000 + (7 * numbers["SLURM_JOB_ID"] + (int(step) if step.isdigit() else 0)) % 20000
         if "MASTER_PORT" in environment:
             port = _numbers(environment, ["MASTER_PORT"])["MASTER_PORT"]
-        found = Launch(
+        launch = Launch(
             numbers["SLURM_PROCID"], numbers["SLURM_STEP_NUM_TASKS"], numbers["SLURM_LOCALID"],
             environment.get("MASTER_ADDR") or _first_node_of_the_step(environment), port, by_srun=True,
         )  # fmt: skip
     else:
         return None
-    if not 0 <= found.rank < found.world or found.local_rank > found.rank:
+    if not 0 <= launch.rank < launch.world or launch.local_rank > launch.rank:
         raise RecipeError(
-            f"environment: rank {found.rank} of {found.world}, {found.local_rank} on its node, cannot be; {REMEDY}"
+            f"environment: rank {launch.rank} of {launch.world} with local rank {launch.local_rank}: "
+            f"expected local rank <= rank < number of processes; {REMEDY}"
         )
-    return found if found.world > 1 else None
+    return launch if launch.world > 1 else None
 
 
 def first_node(nodes: str) -> str:
@@ -89,14 +90,14 @@ def _first_node_of_the_step(environment: Mapping[str, str]) -> str:
     raise RecipeError("environment: SLURM names no node (SLURM_STEP_NODELIST): set MASTER_ADDR to that of task 0")
 
 
-def _numbers(environment: Mapping[str, str], needed: Sequence[str]) -> dict[str, int]:
-    """Return the variables as numbers; all that are needed have to be there, MASTER_ADDR alone may be a name."""
-    missing = [name for name in needed if not environment.get(name)]
+def _numbers(environment: Mapping[str, str], names: Sequence[str]) -> dict[str, int]:
+    """Return variables as numbers. All have to be set; MASTER_ADDR is checked but not converted."""
+    missing = [name for name in names if not environment.get(name)]
     if missing:
-        there = ", ".join(name for name in needed if name not in missing)
-        raise RecipeError(f"environment: {', '.join(missing)} missing beside {there}; {REMEDY}")
-    numeric = [name for name in needed if name != "MASTER_ADDR"]
-    wrong = [f"{name}={environment[name]!r}" for name in numeric if not environment[name].isdigit()]
-    if wrong:
-        raise RecipeError(f"environment: {', '.join(wrong)}: expected a whole number; {REMEDY}")
+        present = ", ".join(name for name in names if name not in missing)
+        raise RecipeError(f"environment: {', '.join(missing)} missing beside {present}; {REMEDY}")
+    numeric = [name for name in names if name != "MASTER_ADDR"]
+    invalid = [f"{name}={environment[name]!r}" for name in numeric if not environment[name].isdigit()]
+    if invalid:
+        raise RecipeError(f"environment: {', '.join(invalid)}: expected a whole number; {REMEDY}")
     return {name: int(environment[name]) for name in numeric}

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class _Total(torch.autograd.Function):
-    """A sum over the processes; what each loses or gains by one's number is summed too."""
+class _AllReduceSum(torch.autograd.Function):
+    """All-reduce sum; its backward all-reduces the gradient."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
@@ -27,24 +27,24 @@ class _Total(torch.autograd.Function):
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes; alone, the tensor itself. The gradient passes.
+    """Return the differentiable sum of a tensor over all processes; with one process, the tensor itself.
 
-    Every process has to call it, in the same order. A loss of totals is the same number in every process, and the
-    parameters' gradients, which DDP averages, are then those of one process that sees all slots.
+    Every process has to call it, in the same order. A loss computed from such sums is the same number in every process,
+    and the parameter gradients, which DDP averages, are those of one process that sees the whole batch.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return tensor
-    return _Total.apply(tensor)  # type: ignore[no-any-return, no-untyped-call]
+    return _AllReduceSum.apply(tensor)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask` is true (or weighted by it); a differentiable 0 where it is empty.
+    """Return the mean of `values` where `mask` is true, over the batches of all processes.
 
-    It is the mean over the batches of all processes.
+    The result is a differentiable 0 where the mask is empty.
 
     Args:
         values: Any shape.
-        mask: Broadcasts to `values`.
+        mask: Bool, or a non-negative weight; broadcasts to `values`.
     """
     weight = mask.to(values.dtype).expand_as(values)
     sums = all_reduce_sum(torch.stack([(torch.where(weight > 0, values, 0) * weight).sum(), weight.sum()]))
@@ -52,5 +52,5 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def any_of(masks: Sequence[Tensor]) -> Tensor:
-    """Return for each mask whether it is true anywhere, in the batch of any process, (masks,) bool."""
+    """Return for each mask whether it is true anywhere in the batch of any process, (masks,) bool."""
     return all_reduce_sum(torch.stack([mask.any() for mask in masks]).float()) > 0

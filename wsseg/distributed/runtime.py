@@ -1,6 +1,7 @@
-"""Several processes that train as one: who they are, what they sum, and how they end. Alone, all of it is nothing.
+"""Several processes that train together: rendezvous, DDP, order of work, and a common end.
 
-Started by torchrun, or by srun with several tasks. Nothing else imports torch.distributed.
+They are started by torchrun, or by srun with several tasks. With one process, everything here does nothing. Only this
+package imports torch.distributed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -25,25 +25,28 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.nn.parallel import DistributedDataParallel
 
 from wsseg.core.errors import FaultsError, RecipeError
-from wsseg.distributed.heartbeat import SILENCE_S, SUSPICIOUS_SILENCE_S, Heartbeat, Peer, Verdict
+from wsseg.distributed.heartbeat import SILENCE_S, SUSPICIOUS_SILENCE_S, Heartbeat, Peer, ProcessExit, initial_state
 from wsseg.distributed.launch import Launch, read_launch
 
-NEVER = timedelta(days=30)
-"""A collective waits as long as the others live: rank 0 may validate for hours. The heartbeat ends what hangs."""
-MEETING = timedelta(minutes=10)
-PATIENCE_S = 20.0
-"""So long a process with a fault waits for rank 0 to have the same one, and to say it."""
+NO_TIMEOUT = timedelta(days=30)
+"""Timeout of collectives: rank 0 may validate for hours. The heartbeat ends what hangs."""
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+RANK_ZERO_GRACE_S = 20.0
+"""Grace period in which rank 0 may report the same error as this process."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """This process among those that train together.
+    """This process within its group.
 
     Attributes:
-        rank: Its number; 0 speaks, writes, validates and scores for all.
-        world: How many there are.
-        local_rank: Its number on its node; 0 preprocesses for the node.
-        local_world: How many there are on its node.
+        rank: Number of the process; rank 0 prints, writes files, validates and scores.
+        world: Number of processes.
+        local_rank: Number of the process on its node; local rank 0 preprocesses for the node.
+        local_world: Number of processes on the node.
+        by_srun: Started by srun, which binds each task to its cores and perhaps to one GPU.
+        store: Key-value store of the group; None for a single process, as is `heartbeat`.
+        heartbeat: Thread that watches the other processes.
     """
 
     rank: int = 0
@@ -55,110 +58,106 @@ class Runtime:
     heartbeat: Heartbeat | None = None
 
     def threads(self) -> int:
-        """Return how many of the processor's cores are this process's: its share, or all that srun has bound to it.
+        """Return the number of cores for this process: its share of the node, or all cores that srun bound to it.
 
-        WSSEG_THREADS, set for one of several runs on a machine, allows no more than that.
+        WSSEG_THREADS, which the executors set for each of several runs on one machine, is an upper limit.
         """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         bound = self.by_srun and cores * self.local_world <= (os.cpu_count() or 1)
         share = cores if bound else max(1, cores // self.local_world)
-        said = os.environ.get("WSSEG_THREADS", "")
-        return min(share, max(1, int(said))) if said.isdigit() else share
+        limit = os.environ.get("WSSEG_THREADS", "")
+        return min(share, max(1, int(limit))) if limit.isdigit() else share
 
     def device(self, device: torch.device) -> torch.device:
-        """Return the GPU of this process where `device` is CUDA, else `device`. Raises RecipeError: too few GPUs."""
+        """Return the GPU of this process if `device` is CUDA, else `device`. Raises RecipeError: too few GPUs."""
         if self.world == 1 or device.type != "cuda":
             return device
-        seen = torch.cuda.device_count()
-        if seen < self.local_world and not (self.by_srun and seen == 1):
+        gpus = torch.cuda.device_count()
+        if gpus < self.local_world and not (self.by_srun and gpus == 1):
             raise RecipeError(
-                f"training.device: {self.local_world} processes on a node that has {seen} GPUs: start fewer"
+                f"training.device: {self.local_world} processes on a node that has {gpus} GPUs: start fewer"
             )
-        return torch.device("cuda", self.local_rank % seen)
+        return torch.device("cuda", self.local_rank % gpus)
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Let rank 0 do something first, then the first process of every other node, then all others at once.
+        """Run the body in rank 0 first, then in the first process of every other node, then in all others at once.
 
-        What is wrong is so found, and said, by rank 0 alone; what is kept on a node's disk is made there once.
+        Rank 0 alone so finds and reports faults, and files on a node's disk are written once.
         """
         turn = 0 if self.rank == 0 else 1 if self.local_rank == 0 else 2
         for before in range(turn):
-            self._gate(f"turn {before}")
+            self._barrier(f"turn {before}")
         yield
         for after in range(turn, 2):
-            self._gate(f"turn {after}")
+            self._barrier(f"turn {after}")
 
-    def broadcast_text(self, what: str, make: Callable[[], str]) -> str:
+    def broadcast_text(self, key: str, make: Callable[[], str]) -> str:
         """Return the text that rank 0 makes, in every process."""
         if self.store is None:
             return make()
+        store = self.store
         if self.rank == 0:
-            self.store.set(f"same/{what}", make())
-        self._wait_for(lambda: self._has(f"same/{what}"))
-        told: bytes = self.store.get(f"same/{what}")
-        return told.decode()
+            store.set(f"same/{key}", make())
+        self._wait_for(lambda: bool(store.check([f"same/{key}"])))
+        content: bytes = store.get(f"same/{key}")
+        return content.decode()
 
     def wrap_ddp(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Return a module that does as `module` does and averages its gradients over all processes."""
+        """Return the module wrapped for data-parallel training: gradients are averaged over all processes."""
         if self.store is None:
             return module
         if device.type == "cuda":
             torch.cuda.set_device(device)
         backend = "nccl" if device.type == "cuda" else "gloo"
         store = PrefixStore("group", self.store)
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=NEVER)
-        # A network that no term looks at in an iteration, and the coarsest of deep logits, get no gradient.
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=NO_TIMEOUT)
+        # A network that no term uses in an iteration, and the coarsest of the deep logits, get no gradient.
         return DistributedDataParallel(module, find_unused_parameters=True)
 
     @contextmanager
     def report_peer_failure(self) -> Iterator[None]:
-        """In here, an error that comes of another process's end is told as such, in one sentence."""
+        """Turn an error of the body that is caused by the end of another process into one message and an exit code."""
         try:
             yield
         except (RuntimeError, SystemExit) as error:
             if self.heartbeat is None:
                 raise
-            # torchrun stops the others at once when one is gone; those of another node are known by their silence.
+            # torchrun stops the processes of a node at once when one is lost; those of other nodes just fall silent.
             wait_s = 2.5 if isinstance(error, SystemExit) else SUSPICIOUS_SILENCE_S + 2
-            if verdict := self._explained(wait_s):
-                raise SystemExit(verdict.code) from None
+            if cause := self._peer_failure(self.heartbeat, wait_s):
+                raise SystemExit(cause.code) from None
             raise
 
-    def _explained(self, wait_s: float) -> Verdict | None:
-        assert self.heartbeat is not None  # there is one where there is a store
+    def _peer_failure(self, heartbeat: Heartbeat, wait_s: float) -> ProcessExit | None:
         until = time.monotonic() + wait_s
         while True:
             try:
-                verdict = self.heartbeat.take(max(0.0, until - time.monotonic()), suspicious=True)
-                if verdict:
-                    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already, and in good order
-                return verdict
+                cause = heartbeat.claim(max(0.0, until - time.monotonic()), suspicious=True)
+                if cause:
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the regular exit has begun: do not interrupt it
+                return cause
             except SystemExit:
-                continue  # asked to stop while it looks for why
+                continue  # SIGTERM while waiting for the cause
 
-    def _gate(self, name: str) -> None:
-        """Wait until every process has come here."""
+    def _barrier(self, name: str) -> None:
+        """Wait until every process has reached this point."""
         if self.store is not None:
             store = self.store
             store.add(f"gate/{name}", 1)
             self._wait_for(lambda: store.add(f"gate/{name}", 0) >= self.world)
 
-    def _has(self, key: str) -> bool:
-        assert self.store is not None
-        return bool(self.store.check([key]))
-
     def _wait_for(self, done: Callable[[], bool]) -> None:
         while not done():
-            if self.heartbeat is not None and (verdict := self.heartbeat.take(0)):
-                raise SystemExit(verdict.code)
+            if self.heartbeat is not None and (failure := self.heartbeat.claim(0)):
+                raise SystemExit(failure.code)
             time.sleep(0.1)
 
     def _leave(self, error: BaseException | None) -> None:
-        """End together: the others learn how this process has ended, and wait for rank 0, which scores after training.
+        """Leave the group: report how this process ended; after a success, wait for rank 0, which still scores.
 
         Raises:
-            SystemExit: Instead of a fault that is not rank 0's: it is said here, if rank 0 does not say the same.
+            SystemExit: In place of an error of another rank than 0; it is printed here unless rank 0 prints the same.
         """
         heartbeat = self.heartbeat
         if heartbeat is None:
@@ -168,23 +167,23 @@ class Runtime:
                 self._wait_for(lambda: 0 in heartbeat.ended)
             if dist.is_initialized():
                 dist.destroy_process_group()
-            heartbeat.end(Verdict(0))
+            heartbeat.announce_exit(ProcessExit(0))
             return
-        code = _code(error)
-        mine = f"{heartbeat.me} stopped with an error of its own"
-        known = heartbeat.verdict or (self.rank and code == 2 and heartbeat.take(PATIENCE_S)) or None
-        if known is None and self.rank and isinstance(error, (FaultsError, OSError)):
+        code = _exit_code(error)
+        cause = heartbeat.exit or (self.rank and code == 2 and heartbeat.claim(RANK_ZERO_GRACE_S)) or None
+        if cause is None and self.rank and isinstance(error, (FaultsError, OSError)):
             for fault in getattr(error, "faults", (str(error),)):
                 sys.stderr.write(f"error: rank {self.rank}: {fault}\n")
         quiet = code > 2 or (self.rank == 0 and code == 2)
-        heartbeat.end(known or Verdict(code, "" if quiet else mine))
-        if known is not None:
-            raise SystemExit(known.code) from None
+        message = "" if quiet else f"{heartbeat.me} stopped with an error of its own"
+        heartbeat.announce_exit(cause or ProcessExit(code, message))
+        if cause is not None:
+            raise SystemExit(cause.code) from None
         if self.rank and code != 1:
             raise SystemExit(code) from None
 
 
-def _code(error: BaseException) -> int:
+def _exit_code(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     return 2 if isinstance(error, (FaultsError, OSError)) else 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -195,17 +194,17 @@ ALONE = Runtime()
 
 @contextmanager
 def join_processes() -> Iterator[Runtime]:
-    """Meet the other processes, train with them, and end with them. Alone, there is nothing to it.
+    """Join the other processes for the body and leave the group together. A single process gets ALONE.
 
     Raises:
-        RecipeError: The environment says nothing that can be.
-        SystemExit: Another process is gone or has ended with a fault.
+        RecipeError: The environment variables of the launcher are invalid, or the others cannot be reached.
+        SystemExit: Another process was lost or has failed.
     """
     launch = read_launch(os.environ)
     if launch is None:
         yield ALONE
         return
-    runtime = _meet(launch)
+    runtime = _rendezvous(launch)
     try:
         with runtime.report_peer_failure():
             yield runtime
@@ -215,55 +214,54 @@ def join_processes() -> Iterator[Runtime]:
         raise
 
 
-def _meet(launch: Launch) -> Runtime:
-    """Register with the others, and begin to beat."""
+def _rendezvous(launch: Launch) -> Runtime:
+    """Register in the store, wait for all others, and start the heartbeat."""
     host, silence_s = socket.gethostname(), _silence_s()
-    me = Peer(launch.rank, launch.world, host, os.getpid(), f"{host} {_namespace()}")
+    me = Peer(launch.rank, launch.world, host, os.getpid(), f"{host} {_pid_namespace()}")
     try:
-        keeps = launch.rank == 0 and not launch.meets_launcher
+        hosts_store = launch.rank == 0 and not launch.launcher_hosts_store
         tcp = TCPStore(
-            launch.address, launch.port, launch.world, is_master=keeps, timeout=MEETING, wait_for_workers=False
-        )
+            launch.address, launch.port, launch.world, is_master=hosts_store, timeout=RENDEZVOUS_TIMEOUT,
+            wait_for_workers=False,
+        )  # fmt: skip
         prefix = f"wsseg/{launch.attempt}"
         store = PrefixStore(prefix, tcp)
         store.set(f"peer/{launch.rank}", json.dumps([host, me.pid, me.place]))
         peers = []
         for rank in range(launch.world):
-            its_host, pid, place = json.loads(store.get(f"peer/{rank}"))
-            peers.append(Peer(rank, launch.world, its_host, pid, place))
-        # A connection of its own: the main thread's may wait for long.
-        own = TCPStore(
+            peer_host, pid, place = json.loads(store.get(f"peer/{rank}"))
+            peers.append(Peer(rank, launch.world, peer_host, pid, place))
+        # The heartbeat has a connection of its own: the main thread may block its own for long.
+        connection = TCPStore(
             launch.address, launch.port, is_master=False, timeout=timedelta(seconds=silence_s), wait_for_workers=False
         )
     except (RuntimeError, ValueError) as error:
-        _fail(launch, error)
-    store.set_timeout(NEVER)
-    keeper = f"torchrun, which keeps {launch.address}:{launch.port}," if launch.meets_launcher else str(peers[0])
-    beats = PrefixStore(prefix, own)
-    for_all = Heartbeat(beats, keeper, me, peers, silence_s)
-    beats.set(f"state/{launch.rank}", json.dumps({"count": 0, "code": None, "sentence": ""}))
-    for_all.start()
-    here = sum(peer.host == host for peer in peers)
-    return Runtime(launch.rank, launch.world, launch.local_rank, here, launch.by_srun, store, for_all)
+        raise RecipeError(
+            f"rank {launch.rank} of {launch.world} could not meet the others at {launch.address}:{launch.port} "
+            f"({str(error).splitlines()[0]}); are all started, and is the port free and open between the nodes?"
+        ) from error
+    store.set_timeout(NO_TIMEOUT)
+    store_owner = (
+        f"torchrun, which hosts {launch.address}:{launch.port}," if launch.launcher_hosts_store else str(peers[0])
+    )
+    states = PrefixStore(prefix, connection)
+    heartbeat = Heartbeat(states, store_owner, me, peers, silence_s)
+    states.set(f"state/{launch.rank}", initial_state())
+    heartbeat.start()
+    local_world = sum(peer.host == host for peer in peers)
+    return Runtime(launch.rank, launch.world, launch.local_rank, local_world, launch.by_srun, store, heartbeat)
 
 
 def _silence_s() -> float:
-    said = os.environ.get("WSSEG_SILENCE_S", f"{SILENCE_S}")
+    text = os.environ.get("WSSEG_SILENCE_S", f"{SILENCE_S}")
     try:
-        return max(3.0, float(said))  # a beat is a second
+        return max(3.0, float(text))  # a heartbeat takes a second
     except ValueError:
-        raise RecipeError(f"environment: WSSEG_SILENCE_S={said!r}: expected seconds, e.g. 120") from None
+        raise RecipeError(f"environment: WSSEG_SILENCE_S={text!r}: expected seconds, e.g. 120") from None
 
 
-def _fail(launch: Launch, error: Exception) -> NoReturn:
-    raise RecipeError(
-        f"rank {launch.rank} of {launch.world} could not meet the others at {launch.address}:{launch.port} "
-        f"({str(error).splitlines()[0]}); are all started, and is the port free and open between the nodes?"
-    ) from error
-
-
-def _namespace() -> str:
-    """Return what tells pids of this machine from those of a container with the same host name."""
+def _pid_namespace() -> str:
+    """Return the pid namespace: pids of this machine differ from those of a container with the same host name."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
