@@ -1,4 +1,4 @@
-"""A small real program in place of a training, tasks that run it, and someone who kills."""
+"""A small program in place of a training, tasks that run it, and helpers that kill its processes."""
 
 import json
 import os
@@ -22,11 +22,11 @@ from pathlib import Path
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 ids = [os.getpid()]
-while ids[-1] > 1:  # the runner, the engine's worker, what started that, ...
+while ids[-1] > 1:  # the attempt's process, the executor's worker, its parent, ...
     ids.append(int(Path(f"/proc/{ids[-1]}/stat").read_text().rsplit(")", 1)[1].split()[1]))
 names = ("OMP_NUM_THREADS", "WSSEG_THREADS", "WSSEG_TEST", "CUDA_VISIBLE_DEVICES")
-said = {name: os.environ.get(name) for name in names}
-begun = {"ids": ids, "cores": sorted(os.sched_getaffinity(0)), **said}
+variables = {name: os.environ.get(name) for name in names}
+begun = {"ids": ids, "cores": sorted(os.sched_getaffinity(0)), **variables}
 with (folder / "tries").open("a") as file:
     file.write(json.dumps(begun) + "\\n")
 tries = len((folder / "tries").read_text().splitlines())
@@ -46,8 +46,8 @@ if kind != "forgets":
 
 
 @pytest.fixture(autouse=True)
-def hears_ctrl_c() -> Iterator[None]:
-    """What a script begins behind `&` is deaf to SIGINT, and so is all that it begins: not what is tested here."""
+def handle_ctrl_c() -> Iterator[None]:
+    """Restore SIGINT, which a shell ignores in background jobs and their children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -69,7 +69,7 @@ def make_task(tmp_path: Path) -> Callable[..., Task]:
 
 @pytest.fixture
 def tries() -> Callable[[Task], list[dict[str, Any]]]:
-    """Return what each begun try of a task has written about itself."""
+    """Return what each started attempt at a task has written about itself."""
 
     def read(task: Task) -> list[dict[str, Any]]:
         path = task.folder / "tries"
@@ -80,7 +80,7 @@ def tries() -> Callable[[Task], list[dict[str, Any]]]:
 
 @pytest.fixture
 def when_begun(tries) -> Iterator[Callable[..., None]]:
-    """Return a way to do something, in a thread, with the first try of a task once it is under way."""
+    """Return a function that calls another, in a thread, once the first attempt at a task has started."""
     threads: list[threading.Thread] = []
 
     def wait(task: Task, act: Callable[[dict[str, Any]], None]) -> None:
@@ -100,12 +100,12 @@ def when_begun(tries) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def kill() -> Callable[[int], Callable[[dict[str, Any]], None]]:
-    """Return a maker of killers: of the step (0), of its runner (1), of the engine's worker (2)."""
+    """Return a maker of killers: of the step (0), of the attempt's process (1), of the executor's worker (2)."""
     return lambda whom: lambda begun: os.kill(begun["ids"][whom], signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
@@ -124,7 +124,7 @@ def wait_for_the_end_of() -> Callable[[int], bool]:
 
 
 class Listener:
-    """A Reporter that keeps the lines, and the notes of its bar."""
+    """A Reporter that keeps the lines and the notes of its progress bar."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from wsseg.core.errors import RecipeError
-from wsseg.executors import slurm, waiting
+from wsseg.executors import queue_watch
 from wsseg.executors.scheduler import run_tasks
+from wsseg.executors.slurm import read_settings
 
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(sys.platform != "linux", reason="the test program reads /proc"),
     pytest.mark.skipif(shutil.which("srun") is not None, reason="here the jobs would go to SLURM"),
 ]
-HERE = "no SLURM is here (srun is not found): its jobs run on this machine"
+HERE = "SLURM was not found (no srun): its jobs run on this machine"
 
 
 def test_a_killed_job_is_submitted_again(make_task, tries, program, listener, when_begun, kill) -> None:
@@ -30,9 +31,9 @@ def test_a_killed_job_is_submitted_again(make_task, tries, program, listener, wh
     assert found["a"] == "" and len(tries(tasks[0])) == 2
     assert found["b"].startswith("b: patch_size: is odd; lr: is negative") and len(tries(tasks[1])) == 1
     assert listener.lines[0] == HERE
-    (told,) = (line for line in listener.lines if line.startswith("a: "))
-    assert told.endswith("try 2 of 2")
-    found = re.search(r"ended without a result \(FINISHED; its own log: (\S+)\)", told)
+    (retried,) = (line for line in listener.lines if line.startswith("a: "))
+    assert "attempt 2 of 2" in retried
+    found = re.search(r"ended without a result \(FINISHED; its own log: (\S+)\)", retried)
     assert found and Path(found[1]).is_file()
 
 
@@ -43,7 +44,7 @@ def test_a_preempted_job_is_queued_again_by_itself(make_task, tries, program, li
     assert not outcome.fault and len(tries(task)) == 2 and listener.lines == [HERE]
 
 
-def test_a_job_whose_processes_are_all_told_to_make_room_is_queued_again_by_itself(
+def test_a_job_whose_processes_all_get_sigterm_is_queued_again_by_itself(
     make_task, tries, program, listener, when_begun
 ) -> None:
     """As SLURM does it: SIGTERM to every process of the job, and a moment later the signal that queues it again."""
@@ -61,27 +62,27 @@ def test_a_job_whose_processes_are_all_told_to_make_room_is_queued_again_by_itse
     assert not outcome.fault and len(tries(task)) == 2 and listener.lines == [HERE]
 
 
-def test_a_queue_in_which_nothing_begins_is_told_of(
+def test_a_task_that_stays_in_the_queue_is_reported(
     make_task, program, listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs in place of SLURM's: one job waits for ever, until a person cancels it."""
     place, cancelled = tmp_path / "bin", tmp_path / "cancelled"
     place.mkdir()
     state = f"$(test -e {cancelled} && echo CANCELLED by 0 || echo PENDING)"
-    for name, said in (
+    for name, output in (
         ("sbatch", "Submitted batch job 7"),
         ("srun", ""),
         ("sacct", f"JobID|State|NodeList\n7|{state}|"),
     ):
-        (place / name).write_text(f'#!/bin/sh\nprintf "%b\\n" "{said}"\n')
+        (place / name).write_text(f'#!/bin/sh\nprintf "%b\\n" "{output}"\n')
         (place / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(waiting, "WAITING_S", 2.0)
+    monkeypatch.setattr(queue_watch, "WAITING_S", 2.0)
     monkeypatch.setattr(listener, "say", lambda text: (listener.lines.append(text), cancelled.touch()))
     (outcome,) = run_tasks([make_task("late")], "slurm:cpus_per_task=6", 1, 0, 3, listener, program)
     job = (tmp_path / "slurm" / "7_submission.sh").read_text()
-    assert job.count("--cpus-per-task=6") == 2, "SLURM's job has them, and so has what it runs"
-    assert listener.lines[0] == "late: has waited 0 min for a place to begin; `squeue --me` says why"
+    assert job.count("--cpus-per-task=6") == 2, "SLURM's job and the srun in it"
+    assert listener.lines[0].startswith("late: ") and "squeue --me" in listener.lines[0]
     assert "job 7 ended without a result (CANCELLED by 0; its own log: " in outcome.fault
 
 
@@ -100,19 +101,19 @@ def test_settings_are_slurms_own(make_task, tries, program, listener) -> None:
 
 
 def test_settings_may_be_lists() -> None:
-    found = slurm._read("partition=gpu,long,exclude=n[1,2],gres=gpu:a100:1,mem_gb=32")
+    found = read_settings("partition=gpu,long,exclude=n[1,2],gres=gpu:a100:1,mem_gb=32")
     lists = {"slurm_partition": "gpu,long", "slurm_exclude": "n[1,2]"}
     assert found == {**lists, "slurm_gres": "gpu:a100:1", "mem_gb": 32}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "fault"),
     [
         ("party=x", "Unknown argument 'party' for executor 'slurm'"),
         ("partition", "'partition': expected key=value"),
         ("timeout_min=long", "timeout_min.* expected type"),
     ],
 )
-def test_settings_that_cannot_be(make_task, listener, settings: str, said: str) -> None:
-    with pytest.raises(RecipeError, match=f"--on slurm:{settings}: .*{said}"):
+def test_invalid_settings_are_refused(make_task, listener, settings: str, fault: str) -> None:
+    with pytest.raises(RecipeError, match=f"--on slurm:{settings}: .*{fault}"):
         list(run_tasks([make_task("a")], f"slurm:{settings}", 1, 0, 0, listener))

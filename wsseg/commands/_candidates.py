@@ -108,8 +108,8 @@ def planned(
                 words = (*arm.overrides, *own, "--run-dir", str(folder), "--resume")
                 name = f"{arm.name}, fold {fold}, seed {seed}"
                 train = ("train", str(arm.recipe), *words)
-                share = partial(_share, folder, recipes[arm.name].training.iterations)
-                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json", share)
+                progress = partial(_progress, folder, recipes[arm.name].training.iterations)
+                tasks[arm.name, fold, seed] = Task(name, (train,), folder, folder / "finished.json", progress)
     if faults:
         raise RecipeError(faults)
     return tasks
@@ -119,7 +119,7 @@ def _of(recipe: Recipe, fold: int, seed: int) -> Recipe:
     return recipe.model_copy(update={"seed": seed, "data": recipe.data.model_copy(update={"fold": fold})})
 
 
-def _share(folder: Path, iterations: int) -> float:
+def _progress(folder: Path, iterations: int) -> float:
     """Return how much of a run's training is done."""
     return min(1.0, last_step(folder) / iterations)
 

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine, each on its own share of the cores and GPUs."""
+"""Runs as processes of this machine, each with its own cores and GPUs."""
 
 from __future__ import annotations
 
@@ -9,52 +9,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsseg.executors.attempt import STOP_S, begin, exit_code, stop
-from wsseg.executors.shares import Share, own_cores, own_gpus, share_out
-from wsseg.executors.tasks import Attempt, Engine, Task
+from wsseg.executors.attempt import STOP_S, shell_exit_code, start_attempt, stop_processes
+from wsseg.executors.resources import Resources, own_cores, own_gpus, split_machine
+from wsseg.executors.tasks import POLL_S, Attempt, Executor, Task
 
 if TYPE_CHECKING:
     from wsseg.core.reporter import Reporter
 
-LOOK_S = 0.2
-
 
 @contextmanager
-def opened(jobs: int, gpus: float, program: Sequence[str], report: Reporter) -> Iterator[Engine]:
-    """Open this machine for `jobs` runs at a time, fewer where its GPUs do not suffice."""
-    shares = share_out(jobs, own_cores(), own_gpus(), gpus)
-    if len(shares) < jobs:
-        report.say(f"--jobs {jobs}: the GPUs of this machine suffice for {len(shares)} at a time, {gpus:g} a run")
-    engine = Local(shares, program)
+def open_executor(jobs: int, gpus: float, program: Sequence[str], report: Reporter) -> Iterator[Executor]:
+    """Open an executor for `jobs` runs at a time, fewer if the machine has not enough GPUs."""
+    resources = split_machine(jobs, own_cores(), own_gpus(), gpus)
+    if len(resources) < jobs:
+        report.say(f"--jobs {jobs}: reduced to {len(resources)}, as many as the GPUs allow with --gpus {gpus:g}")
+    executor = LocalExecutor(resources, program)
     try:
-        yield engine
+        yield executor
     finally:
-        stop([process for process, _ in engine.running.values()], STOP_S)
+        stop_processes([process for process, _ in executor.running.values()], STOP_S)
 
 
-class Local:
-    """The engine."""
+class LocalExecutor:
+    """Executor that starts processes on this machine."""
 
-    advice = "see what keeps this machine busy"
+    queue_hint = "see what keeps this machine busy"
 
-    def __init__(self, shares: Sequence[Share], program: Sequence[str]) -> None:
-        self.slots, self.program = len(shares), program
-        self.free = list(shares)
-        self.running: dict[Task, tuple[subprocess.Popen[bytes], Share]] = {}
+    def __init__(self, resources: Sequence[Resources], program: Sequence[str]) -> None:
+        self.slots, self.program = len(resources), program
+        self.free = list(resources)
+        self.running: dict[Task, tuple[subprocess.Popen[bytes], Resources]] = {}
 
     def start(self, task: Task) -> None:
-        """Start one try on a free share."""
-        share = self.free.pop(0)
-        process = begin(task, self.program, share.environment(), Path.cwd(), share.cores)
-        self.running[task] = (process, share)
+        """Start one attempt on free resources."""
+        resources = self.free.pop(0)
+        process = start_attempt(task, self.program, resources.environment(), Path.cwd(), resources.cores)
+        self.running[task] = (process, resources)
 
-    def ended(self) -> Sequence[Attempt]:
-        """Look after the processes."""
-        time.sleep(LOOK_S)
+    def poll(self) -> Sequence[Attempt]:
+        """Return the attempts whose process has ended."""
+        time.sleep(POLL_S)
         ended = [task for task, (process, _) in self.running.items() if process.poll() is not None]
-        return [self._end(task) for task in ended]
+        return [self._collect(task) for task in ended]
 
-    def _end(self, task: Task) -> Attempt:
-        process, share = self.running.pop(task)
-        self.free.append(share)
-        return Attempt(task, exit_code(process.returncode))
+    def _collect(self, task: Task) -> Attempt:
+        process, resources = self.running.pop(task)
+        self.free.append(resources)
+        return Attempt(task, shell_exit_code(process.returncode))

@@ -1,4 +1,4 @@
-"""What an engine is asked to do, and what becomes of it."""
+"""Tasks for an executor, and their results."""
 
 from __future__ import annotations
 
@@ -8,44 +8,47 @@ from pathlib import Path
 from typing import Protocol
 
 EXIT_USER_ERROR = 2
-"""The exit code of what a person has to mend: bad input. Trying again would end the same."""
+"""Exit code for invalid input. Such a task is not tried again."""
 EXIT_KILLED = 137
-"""The exit code that a shell gives a process killed by signal 9; that of a try whose worker is gone, too."""
+"""Exit code of a process killed by signal 9, as a shell reports it; also used for an attempt whose worker was lost."""
+POLL_S = 0.2
+"""Time between two looks at a local process."""
 
 
-def unseen() -> float:
-    """Return 0: what a task has done cannot be seen before its end."""
+def unknown_progress() -> float:
+    """Return 0: the progress of the task cannot be read."""
     return 0.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run: what to type, and where it is to be seen that it is finished.
+    """One run: the commands to execute, and the file that marks it as finished.
 
     Attributes:
-        name: What a person calls it; two tasks of one `run_tasks` differ in it.
-        steps: Words for `wsseg`, one command after the other, e.g. `("train", "recipe.yaml", "--resume", ...)`. A step
-            may be begun again after it was killed, so it has to be one that goes on or begins anew.
-        folder: What the steps say is appended to its log.txt. No two processes work in one folder at a time.
-        done: The file that the last step leaves behind; a task that has it is never started.
-        share: Says how much of it is done, 0 to 1, as far as its folder tells.
+        name: Name in messages, unique within one `run_tasks`.
+        steps: Arguments of `wsseg`, one tuple for each command, e.g. `("train", "recipe.yaml", "--resume", ...)`. A
+            step is repeated after it was killed, so it has to continue or to start anew by itself.
+        folder: Folder of the run; the output of the steps is appended to its log.txt. Only one process works in a
+            folder at a time.
+        done: File written by the last step. A task with this file is finished and never started.
+        progress: Returns the finished share, 0 to 1, as read from the folder.
     """
 
     name: str
     steps: tuple[tuple[str, ...], ...]
     folder: Path
     done: Path
-    share: Callable[[], float] = field(default=unseen, repr=False)
+    progress: Callable[[], float] = field(default=unknown_progress, repr=False)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
+    """Final result of a task.
 
     Attributes:
         task: The task.
-        fault: What went wrong, in a sentence; empty for a finished one.
-        seconds: From its first start (on a cluster: its submission) to its end; 0 if it was finished before.
+        fault: What went wrong, in one sentence; empty for a finished task.
+        seconds: From the first start (on a cluster: submission) to the end; 0 if it was finished before.
     """
 
     task: Task
@@ -55,23 +58,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one try at a task ended: its exit code (128 + n for signal n), and what the engine knows of it."""
+    """Result of one attempt at a task: its exit code (128 + n for signal n), and the executor's own reason, if any."""
 
     task: Task
     code: int
-    how: str = ""
+    reason: str = ""
 
 
-class Engine(Protocol):
-    """Where tasks are tried. Leaving the context that made it stops what is running, in an order that can go on."""
+class Executor(Protocol):
+    """Runs attempts at tasks. Leaving the context that created it stops the running ones; they can be continued."""
 
     slots: int
-    """How many tasks it takes at a time."""
-    advice: str
-    """What says why a task that it has taken does not begin."""
+    """Number of attempts that run or are queued at a time."""
+    queue_hint: str
+    """How to find out why a queued task does not start."""
 
     def start(self, task: Task) -> None:
-        """Begin one try; at most `slots` are under way."""
+        """Start one attempt; at most `slots` are active."""
 
-    def ended(self) -> Sequence[Attempt]:
-        """Wait for a moment, and return the tries that have ended since."""
+    def poll(self) -> Sequence[Attempt]:
+        """Wait for a moment, and return the attempts that have ended since the last call."""

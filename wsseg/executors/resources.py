@@ -1,4 +1,4 @@
-"""What one of several runs at a time has of a machine: cores, threads, GPUs."""
+"""Cores, threads and GPUs of one of several runs on a machine."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from wsseg.core.errors import RecipeError
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one run has to itself; no `gpus` (None): it sees those that this process sees."""
+class Resources:
+    """Cores and GPUs of one run; `gpus` is None where the run sees the same GPUs as this process."""
 
     cores: tuple[int, ...]
     gpus: tuple[str, ...] | None = None
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which libraries keep to it."""
+        """Return the environment variables that limit a process to them."""
         visible = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         return {**limits(len(self.cores)), **visible}
 
 
 def limits(threads: int, gpus: float = 1) -> dict[str, str]:
-    """Return the environment of a process that may use so many threads, and no GPU if `gpus` is 0."""
+    """Return the environment variables that limit a process to `threads`, and hide the GPUs if `gpus` is 0."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if gpus == 0 else {}
     return {"OMP_NUM_THREADS": f"{threads}", "WSSEG_THREADS": f"{threads}", **hidden}
 
 
-def share_out(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus: float) -> list[Share]:
-    """Return the shares of at most `jobs` runs at a time, fewer where the devices do not suffice.
+def split_machine(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus: float) -> list[Resources]:
+    """Return the resources of up to `jobs` runs at a time, fewer if there are not enough GPUs.
 
-    Every n-th core is one run's: Linux numbers the two threads of a core half the machine apart, and they should not
-    be torn apart. Every device gets one run before one gets a second.
+    Run n gets every `jobs`-th core from n on: Linux numbers the two threads of a core half the machine apart, and they
+    should stay together. Every GPU gets one run before any gets a second.
 
     Args:
         jobs: Runs at a time.
-        cores: The numbers of the cores.
-        devices: The names of the GPUs.
-        gpus: GPUs a run; 0 hides them.
+        cores: Numbers of the cores.
+        devices: Names of the GPUs.
+        gpus: GPUs for each run; 0 hides them.
 
     Raises:
-        RecipeError: A run wants more GPUs than there are.
+        RecipeError: A run needs more GPUs than there are.
     """
     groups: list[tuple[str, ...] | None] = [None] * jobs
     if devices and gpus == 0:
@@ -54,7 +54,7 @@ def share_out(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus: flo
     if not groups:
         raise RecipeError(f"--gpus {gpus:g}: this machine has {len(devices)}")
     slots = min(jobs, len(groups))
-    return [Share(tuple(cores[n::slots]) or (cores[n % len(cores)],), groups[n]) for n in range(slots)]
+    return [Resources(tuple(cores[n::slots]) or (cores[n % len(cores)],), groups[n]) for n in range(slots)]
 
 
 def own_cores() -> list[int]:
@@ -63,11 +63,11 @@ def own_cores() -> list[int]:
 
 
 def own_gpus() -> list[str]:
-    """Return the GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
-    said = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if said == "":
+    """Return the GPUs visible to this process, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":
         return []
     import torch
 
     count = torch.cuda.device_count()
-    return (said.split(",") if said else [f"{n}" for n in range(count)])[:count]
+    return (visible.split(",") if visible else [f"{n}" for n in range(count)])[:count]
