@@ -1,4 +1,4 @@
-"""`python -m wsseg VERB ...`, as `wsseg VERB ...`."""
+"""`python -m wsseg COMMAND ...` is `wsseg COMMAND ...`."""
 
 from wsseg.cli import main
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
 from wsseg.core.cases import Triple
@@ -68,6 +67,8 @@ class Predictor:
         return content, torch.from_numpy(whole)[None].to(self.device)
 
     def _slide(self, whole: Tensor, given: Tensor) -> Tensor:
+        from monai.inferers.utils import sliding_window_inference  # loads all of MONAI: late
+
         def window(patch: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 return self.logits(patch, given.expand(len(patch), -1)).float()

@@ -1,0 +1,54 @@
+"""The command line: the commands as typed, their options and their help.
+
+This package holds no logic. A command imports what it needs when it is called: `wsseg --help` loads no torch, no numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+import wsseg
+from wsseg.cli import annotate, comparisons, runs
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train 3D medical image segmentation from sparse annotation, on several modalities at once.",
+)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    runs.recipes,
+    runs.check,
+    runs.train,
+    runs.predict,
+    runs.evaluate,
+    comparisons.compare,
+    comparisons.ablate,
+    runs.audit,
+    runs.sync,
+)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(annotate.app, name="annotate")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wsseg {wsseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,59 @@
+"""`wsseg compare` and `wsseg ablate`: many runs and one report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsseg.cli.options import Folds, Gpus, Jobs, Overrides, Place, RecipePath
+from wsseg.cli.stopping import COMPARISON_RESUMABLE, clean_exit
+
+
+def compare(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE ...", help="Recipes, run directories, 'NAME: RECIPE KEY=VALUE', or KEY=VALUE for all."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path("runs/comparison"),
+    against: Annotated[
+        str | None, typer.Option(help="Name of the reference. Default: the first that learns from labelsTr.")
+    ] = None,
+    folds: Folds = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per fold, counted up from the recipe's.")] = 1,
+    jobs: Jobs = 1,
+    on: Place = "local",
+    gpus: Gpus = 1.0,
+) -> None:
+    """Train recipes on the same folds and seeds, and report each one's difference from the reference."""
+    with clean_exit(COMPARISON_RESUMABLE):
+        from wsseg.commands import _candidates, compare
+        from wsseg.core.terminal import Terminal
+
+        request = compare.ComparisonRequest(
+            _candidates.read_candidates(recipes), out, against, folds, seeds, compare.ExecutionOptions(on, jobs, gpus)
+        )
+        compare.compare(request, compare.typed(sys.argv), Terminal())
+
+
+def ablate(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the report.")] = Path("runs/ablation"),
+    folds: Folds = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per fold; a verdict needs at least 2.")] = 3,
+    jobs: Jobs = 1,
+    on: Place = "local",
+    gpus: Gpus = 1.0,
+) -> None:
+    """Train a recipe without each of its terms in turn, and report which of them help."""
+    with clean_exit(COMPARISON_RESUMABLE):
+        from wsseg.commands import ablate, compare
+        from wsseg.core.terminal import Terminal
+
+        work, command = compare.ExecutionOptions(on, jobs, gpus), compare.typed(sys.argv)
+        ablate.ablate(recipe, overrides or [], out, folds, seeds, work, command, Terminal())

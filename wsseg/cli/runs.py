@@ -1,0 +1,109 @@
+"""The commands that make, use and score runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsseg.cli.options import Overrides, RecipePath
+from wsseg.cli.stopping import clean_exit
+
+
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/NAME/TIME.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue from the run's latest checkpoint.")] = False,
+) -> None:
+    """Train a recipe, score its held-out cases, and keep the run."""
+    with clean_exit():
+        from wsseg.commands.train import train as run
+        from wsseg.core.terminal import Terminal
+
+        run(recipe, overrides or [], run_dir, resume, Terminal())
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Directory of a finished run.")],
+    images: Annotated[Path, typer.Argument(help="Folder of CASE_0000.nii.gz, ..., numbered as in training.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the label maps, each on its image's grid.")],
+    probabilities: Annotated[bool, typer.Option(help="Also write one probability map per class.")] = False,
+    mirror: Annotated[
+        bool | None, typer.Option(help="Average over mirrored inputs. Default: the recipe's prediction.mirror.")
+    ] = None,
+) -> None:
+    """Segment new cases with a finished run."""
+    with clean_exit():
+        from wsseg.commands.predict import predict as run_command
+        from wsseg.core.terminal import Terminal
+
+        run_command(run, images, out, probabilities, mirror, Terminal())
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps.")],
+    references: Annotated[Path, typer.Argument(help="Folder of dense label maps with the same file names.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write: one row per case and class.")] = Path("scores.csv"),
+    tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of nsd in mm.")] = 2.0,
+) -> None:
+    """Score label maps against dense references: dice, hd95_mm, assd_mm, nsd, volumes."""
+    with clean_exit():
+        from wsseg.commands.evaluate import evaluate as run
+        from wsseg.core.terminal import Terminal
+
+        run(predictions, references, out, tolerance_mm, Terminal())
+
+
+def check(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Report every fault of a recipe and its data, without training."""
+    with clean_exit():
+        from wsseg.commands.check import check as run
+        from wsseg.core.terminal import Terminal
+
+        run(recipe, overrides or [], Terminal())
+
+
+def sync(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders that contain some.")
+    ],
+    to: Annotated[
+        str | None, typer.Option(metavar="URI", help="e.g. https://mlflow.example.org. Default: as for train.")
+    ] = None,
+) -> None:
+    """Send runs to an MLflow store, e.g. from the local one to a team's server; partly sent runs are completed."""
+    with clean_exit():
+        from wsseg.commands.sync import sync as run
+        from wsseg.core.terminal import Terminal
+
+        run(runs, to, Terminal())
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of images. Default: that of the run's dataset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the audit. Default: RUN/audit.")] = None,
+    points: Annotated[int, typer.Option(min=1, help="Number of voxels to ask about.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
+    answers: Annotated[Path | None, typer.Option(help="The completed points.csv: estimate Dice from it.")] = None,
+) -> None:
+    """Estimate Dice without dense masks: sample points for a person to label, then read the answers."""
+    with clean_exit():
+        from wsseg.commands import audit
+        from wsseg.core.terminal import Terminal
+
+        if answers is None:
+            audit.draw(run, images, out, points, seed, Terminal())
+        else:
+            audit.judge(run, answers, out, Terminal())
+
+
+def recipes() -> None:
+    """List the recipes that come with wsseg."""
+    with clean_exit():
+        from wsseg.commands.recipes import recipes as run
+        from wsseg.core.terminal import Terminal
+
+        run(Terminal())
