@@ -1,12 +1,15 @@
 """A recipe is data: what it says is checked before a volume is opened, all faults at once."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wsseg.core.errors import RecipeError
-from wsseg.recipe.reading import load_yaml, read_recipe, recipe_from
+from wsseg.recipe.reading import read_recipe, recipe_from, typed_text
 from wsseg.recipe.schema import Ramp
+from wsseg.recipe.yaml_file import load_yaml
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 ALWAYS = ("iterations", "checkpoint_every", "validate_every"), ("root", "annotation", "patch_size", "fold")
@@ -84,7 +87,15 @@ def test_a_fault_in_the_file_names_its_line(path: Path) -> None:
     [
         ("name: a\nname: b\n", "stands twice"),
         ("a: &x 1\nb: *x\n", "anchors"),
-        ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("a: &-a [1]\nb: *-a\n", "anchors"),
+        ("a: &a [*a]\n", "anchors"),
+        ("<<: {a: 1}\nb: 2\n", "merge keys"),
+        ("a: !!python/object/apply:os.getcwd []\n", "tag"),
+        ("a: !mine 1\n", "tag"),
+        ("[a, b]: 1\n", "a key must be a word"),
+        ("a: 010\n", "'010'"),
+        ("a: " + "[" * 20_000, "not YAML"),
+        ("a: 1\n---\nb: 1\n", "another document"),
         ("- 1\n", "no mapping"),
         ("a: [1\n", ":"),
         ("x" * 1_100_000, "larger than"),
@@ -99,8 +110,31 @@ def test_hostile_and_broken_files_end_in_one_line(tmp_path: Path, text: str, sai
 
 def test_yaml_means_what_people_mean(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("rate: 1e-3\nword: no\nnumber: 010\nyes_: true\ntime: 12:30\nhalf: .5\n")
-    assert load_yaml(path)[0] == {"rate": 0.001, "word": "no", "number": 10, "yes_": True, "time": "12:30", "half": 0.5}
+    path.write_text("rate: 1e-3\nword: no\non: on\nnumber: 10\nyes_: true\ntime: 12:30\nhalf: .5\n")
+    expected = {"rate": 0.001, "word": "no", "on": "on", "number": 10, "yes_": True, "time": "12:30", "half": 0.5}
+    assert load_yaml(path)[0] == expected
+
+
+@pytest.mark.parametrize("key", ["training.iterations", "seed", "data.folds", "training.lr", "evaluation.tolerance_mm"])
+def test_true_is_no_number(path: Path, key: str) -> None:
+    assert any(fault.startswith(f"command line: {key}: ") and "True" in fault for fault in faults(path, f"{key}=true"))
+
+
+def test_aliases_that_would_grow_without_end_are_refused_at_once(path: Path) -> None:
+    levels = "\n".join(f"l{n}: &-{n} [{', '.join([f'*-{n - 1}'] * 9) or 1}]" for n in range(1, 12))
+    path.write_text(f"l0: &-0 [x]\n{levels}\n")
+    assert faults(path) == [f"{path}:1: YAML anchors and merge keys are not read; write the values out"]
+
+
+def test_reading_the_text_of_a_recipe_imports_no_torch() -> None:
+    code = "import sys, wsseg.recipe.reading; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_written_with_overrides_keeps_its_comments(path: Path) -> None:
+    path.write_text(path.read_text() + "# the last word\n")
+    text = typed_text(path, ["training.lr=1e-4"], "why")
+    assert text.startswith("# why\n") and "# the last word" in text and "lr: 0.0001" in text
 
 
 def test_a_weight_is_overridden_from_the_command_line(path: Path) -> None:

@@ -20,7 +20,7 @@ from wsseg.data.loading import Loaded, load_case, load_reference
 from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.folder import Dataset, read_dataset
 from wsseg.figures import annotation_figure, overlay
-from wsseg.recipe.reading import load_yaml
+from wsseg.recipe.yaml_file import load_yaml
 from wsseg.volumes.nifti import Array
 
 

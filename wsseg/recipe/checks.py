@@ -1,21 +1,25 @@
-"""What can be wrong between the sections of a recipe: names, dependencies, ramps, arguments of plug-ins."""
+"""Checks between the sections of a recipe: names, dependencies, ramps, arguments of plug-ins."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from wsseg.core.contracts import Network, Term
 from wsseg.core.errors import RecipeError, did_you_mean
 from wsseg.recipe import plugins
 from wsseg.recipe.schema import Entry, NetworkEntry, Ramp, Recipe, TermEntry
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def faults_of(recipe: Recipe) -> list[str]:
-    """Return what is wrong between the parts of a recipe: names, dependencies, ramps, arguments of plug-ins."""
-    faults = [f"prediction.network: no network {recipe.prediction.network!r}{_near(recipe.prediction.network, recipe)}"]
-    faults = [] if recipe.prediction.network in recipe.networks else faults
+    """Return the faults between the sections of a recipe, each beginning with its dotted key."""
+    from torch import nn  # here, so that reading a recipe's text does not import torch
+
+    faults = []
+    if recipe.prediction.network not in recipe.networks:
+        faults.append(f"prediction.network: {_no_network(recipe, recipe.prediction.network)}")
     if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
         faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
     if recipe.data.patient is not None:
@@ -25,8 +29,8 @@ def faults_of(recipe: Recipe) -> list[str]:
     for name, term in recipe.supervision.items():
         faults += _term_faults(recipe, name, term)
     faults += [
-        f"{room}.{name}: is a word of torch's own; choose another name (and name the plug-in by `use`)"
-        for room, names in (("networks", recipe.networks), ("supervision", recipe.supervision))
+        f"{section}.{name}: is the name of an attribute of torch; choose another name, and name the plug-in by `use`"
+        for section, names in (("networks", recipe.networks), ("supervision", recipe.supervision))
         for name in names
         if hasattr(nn.ModuleDict, name)
     ]
@@ -43,16 +47,18 @@ def _regex_faults(pattern: str) -> list[str]:
     return []
 
 
-def _near(word: str, recipe: Recipe) -> str:
-    return did_you_mean(word, list(recipe.networks))
+def _no_network(recipe: Recipe, name: str) -> str:
+    return f"no network {name!r}{did_you_mean(name, list(recipe.networks))}"
 
 
 def _network_faults(recipe: Recipe, name: str, entry: NetworkEntry) -> list[str]:
+    from wsseg.core.contracts import Network
+
     where, faults = f"networks.{name}", []
     before = list(recipe.networks)[: list(recipe.networks).index(name)]
     for other in entry.fuses:
         if other not in recipe.networks:
-            faults.append(f"{where}.fuses: no network {other!r}{_near(other, recipe)}")
+            faults.append(f"{where}.fuses: {_no_network(recipe, other)}")
         elif other not in before:
             faults.append(f"{where}.fuses: {other!r} must stand above {name!r} in the recipe")
     if not entry.reads and not entry.fuses:
@@ -61,30 +67,29 @@ def _network_faults(recipe: Recipe, name: str, entry: NetworkEntry) -> list[str]
 
 
 def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
-    where = f"supervision.{name}"
-    faults = [
-        f"{where}.networks: no network {other!r}{_near(other, recipe)}"
-        for other in entry.networks or ()
-        if other not in recipe.networks
-    ]
+    from wsseg.core.contracts import Term
+
+    where, use = f"supervision.{name}", entry.use or name
+    networks = tuple(recipe.networks) if entry.networks is None else entry.networks
+    faults = [f"{where}.networks: {_no_network(recipe, other)}" for other in networks if other not in recipe.networks]
     if isinstance(entry.weight, Ramp) and entry.weight.start + entry.weight.over > 1 + 1e-9:
         faults.append(f"{where}.weight: from + over is above 1, so the ramp never reaches {entry.weight.to}")
     if not isinstance(entry.weight, Ramp) and entry.weight < 0:
         faults.append(f"{where}.weight: must not be negative")
-    plugin_faults = _plugin_faults("supervision", where, entry.use or name, entry, Term)
+    plugin_faults = _plugin_faults("supervision", where, use, entry, Term)
     if not plugin_faults and entry.active:
-        needed = plugins.find("supervision", entry.use or name, Term).minimum_networks  # type: ignore[type-abstract]
-        seen = len(entry.networks if entry.networks is not None else recipe.networks)
-        if seen < needed:
+        needed = plugins.find("supervision", use, Term).minimum_networks  # type: ignore[type-abstract]
+        if len(networks) < needed:
             faults.append(
-                f"{where}: compares networks but looks at {seen}; name {needed} or more in `networks`, or weight: 0"
+                f"{where}: compares networks but looks at {len(networks)}; "
+                f"name {needed} or more in `networks`, or write weight: 0"
             )
     return faults + plugin_faults
 
 
-def _plugin_faults(room: str, where: str, use: str, entry: Entry, kind: type[nn.Module]) -> list[str]:
+def _plugin_faults(package: str, where: str, use: str, entry: Entry, kind: type[nn.Module]) -> list[str]:
     try:
-        plugin = plugins.find(room, use, kind)
+        plugin = plugins.find(package, use, kind)
     except RecipeError as error:
         return [f"{where}: {fault}" for fault in error.faults]
     faults = plugins.checked_arguments(plugin, entry.arguments, where)[1]

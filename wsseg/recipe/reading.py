@@ -3,92 +3,17 @@
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from wsseg.core.errors import RecipeError, did_you_mean
 from wsseg.recipe import plugins
 from wsseg.recipe.checks import faults_of
 from wsseg.recipe.schema import SECTIONS, DataSection, NetworkEntry, Recipe
-
-MAXIMUM_BYTES = 1_000_000
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML as people mean it: 1e-3 is a number, `no` is a word, and a repeated key is a fault."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the parent's own attribute
-        first: [(tag, pattern) for tag, pattern in known if tag not in _REPLACED]
-        for _REPLACED in [("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int")]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-
-def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Read a YAML file that holds one mapping.
-
-    Returns:
-        The mapping, and the line on which each dotted key stands.
-
-    Raises:
-        RecipeError: The file is missing, too large, no YAML, or repeats a key; the message names the line.
-    """
-    try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise RecipeError(f"{path}: larger than {MAXIMUM_BYTES} bytes; a recipe is a page of text")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error}); `wsseg recipes` lists those that come along") from error
-    tree, loaded = _parse(text, str(path))
-    if not isinstance(tree, yaml.MappingNode) or not isinstance(loaded, dict):
-        raise RecipeError(f"{path}: holds no mapping of keys to values")
-    return loaded, dict(_lines(tree, ""))
-
-
-def _parse(text: str, where: str) -> tuple[yaml.Node | None, Any]:
-    if re.search(r"(?m)(^|[\s:,\[{-])[&*][A-Za-z0-9_]+|<<\s*:", re.sub(r"#.*", "", text)):
-        raise RecipeError(f"{where}: YAML anchors and merge keys are not read; write the values out")
-    try:
-        return yaml.compose(text, _Loader), yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise RecipeError(f"{where}{line}: {error.problem or 'not YAML'}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{where}: not YAML ({error})") from error
-
-
-def _lines(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, int]]:
-    for key, value in node.value:
-        dotted = f"{prefix}{key.value}"
-        yield dotted, key.start_mark.line + 1
-        if isinstance(value, yaml.MappingNode):
-            yield from _lines(value, f"{dotted}.")
+from wsseg.recipe.yaml_file import edited_text, load_yaml, parse_value
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -119,12 +44,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def typed_text(path: Path, overrides: Sequence[str], heading: str) -> str:
-    """Return a recipe with overrides laid over it as the text of a recipe file, headed by a comment."""
-    plain, lines = load_yaml(path)
-    if faults := [fault for override in overrides for fault in _lay_over(plain, lines, override)]:
-        raise RecipeError(faults)
-    body: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    return f"# {heading}\n{body}"
+    """Return a recipe file's text, comments included, with the overrides in it and a further comment at its head."""
+
+    def edit(plain: dict[str, Any]) -> None:
+        if faults := [fault for override in overrides for fault in _lay_over(plain, {}, override)]:
+            raise RecipeError(faults)
+
+    return f"# {heading}\n{edited_text(path, edit)}"
 
 
 def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection, list[str]] | None:
@@ -202,7 +128,7 @@ def _lay_over(plain: dict[str, Any], lines: dict[str, int], override: str) -> li
         if path[1] not in plugins.names(path[0]):
             return [f"command line: {key}: the recipe has no {path[1]!r}{did_you_mean(path[1], known)}"]
     try:
-        place[last] = _parse(value, "command line")[1]
+        place[last] = parse_value(value)
     except RecipeError as error:
         return [f"command line: {key}: {fault}" for fault in error.faults]
     for line in [line for line in lines if line.startswith(f"{key}.")]:

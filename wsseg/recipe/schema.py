@@ -1,4 +1,4 @@
-"""What a recipe may say: its sections as frozen models, and what can be wrong between them."""
+"""The sections of a recipe as frozen models; every field has a description, which `wsseg settings` prints."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from wsseg.core.cases import Triple
 from wsseg.core.errors import RecipeError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
-"""What a network or a term may be called: it becomes part of file and metric names."""
+"""The name of a network or a term: it becomes part of file and metric names."""
+Integer = Annotated[int, Strict()]
+"""A whole number; pydantic would otherwise take `true` for 1."""
+Number = Annotated[float, Strict()]
+Length = Annotated[Number, Field(gt=0)]
+Size = Annotated[Integer, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and a key that it does not know is a fault."""
+    """A part of a recipe: frozen, and an unknown key is a fault."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -30,12 +35,16 @@ class Ramp(Section):
     sigmoid form is Laine & Aila's (ICLR 2017).
     """
 
-    to: float = Field(ge=0)
-    start: float = Field(0, ge=0, lt=1, alias="from")
-    over: float = Field(0, ge=0, le=1)
+    to: Number = Field(ge=0, description="The weight that the ramp ends at.")
+    start: Number = Field(
+        0, ge=0, lt=1, alias="from", description="Share of training.iterations after which the ramp begins; 0 before."
+    )
+    over: Number = Field(
+        0, ge=0, le=1, description="Share of training.iterations that the ramp takes; 0: the full weight at once."
+    )
 
     def at(self, progress: float) -> float:
-        """Return the weight when `progress` (0..1) of the iterations are done."""
+        """Return the weight after the share `progress` (0..1) of the iterations."""
         if progress < self.start:
             return 0.0
         t = 1.0 if self.over == 0 else min(1.0, (progress - self.start) / self.over)
@@ -43,119 +52,182 @@ class Ramp(Section):
 
 
 class Entry(BaseModel):
-    """A line of `networks` or `supervision`: the engine's own words, and the arguments of the plug-in it names."""
+    """A line of `networks` or `supervision`: keys that every plug-in has, and the arguments of the plug-in itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    use: str = ""
+    use: str = Field("", description="The plug-in; by default the one called like the entry.")
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the recipe says to the plug-in itself."""
+        """The arguments of the plug-in itself."""
         return dict(self.model_extra or {})
 
 
 class NetworkEntry(Entry):
-    """One branch: which plug-in, which modalities it reads, which other branches it fuses."""
+    """One network: its plug-in, the modalities it reads, the other networks it fuses."""
 
-    reads: tuple[str, ...] = ()
-    fuses: tuple[str, ...] = ()
+    reads: tuple[str, ...] = Field(
+        (),
+        description="Modalities that the network gets as input channels, in this order; names as in data.modalities.",
+    )
+    fuses: tuple[str, ...] = Field(
+        (),
+        description="Networks above this one in the recipe whose feature maps it fuses; only for plug-ins that fuse.",
+    )
 
 
 class TermEntry(Entry):
-    """One term: which plug-in, how much it weighs, which branches it looks at (all by default)."""
+    """One term of the loss: its plug-in, its weight, the networks it looks at."""
 
-    weight: float | Ramp = 1.0
-    networks: tuple[str, ...] | None = None
+    weight: Number | Ramp = Field(
+        1.0, description="Factor of the term in the total loss: a number of at least 0, or a ramp; 0 leaves it out."
+    )
+    networks: tuple[str, ...] | None = Field(
+        None, description="Names of the networks whose predictions the term looks at; by default all of the recipe."
+    )
 
     def weight_at(self, progress: float) -> float:
-        """Return the weight when `progress` (0..1) of the iterations are done."""
+        """Return the weight after the share `progress` (0..1) of the iterations."""
         return self.weight.at(progress) if isinstance(self.weight, Ramp) else self.weight
 
     @property
     def active(self) -> bool:
-        """Whether the weight is ever above 0; a term that is not is never built."""
+        """Whether the weight is ever above 0; a term whose weight never is is not built."""
         return (self.weight.to if isinstance(self.weight, Ramp) else self.weight) > 0
 
 
 class DataSection(Section):
-    """Which cases are learned from, on which grid, and how patches are cut; without a `patch_size` it is planned."""
+    """The cases to learn from, their grid, and how patches are cut."""
 
-    root: str
-    annotation: str = "labelsTr"
-    modalities: dict[str, str] | None = None
-    patient: str | None = None
-    folds: int = Field(5, ge=2)
-    fold: int | None = 0
-    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    unlabelled_share: float = Field(0, ge=0, lt=1)
-    oversample_foreground: float = Field(1 / 3, ge=0, le=1)
-    augmentation: dict[str, Any] = Field(default_factory=dict)
+    root: str = Field(description="Dataset folder in nnU-Net v2's layout, or `phantom:npc`, the embedded example.")
+    annotation: str = Field(
+        "labelsTr", description="Folder below root with the label maps to learn from, dense or sparse."
+    )
+    modalities: dict[str, str] | None = Field(
+        None,
+        description="Modality in this recipe -> channel name in dataset.json; by default both are called the same.",
+    )
+    patient: str | None = Field(
+        None,
+        description="Regular expression found in a case name; its first group, or all of it, is the patient, and a "
+        "patient is never split between training and held-out cases; by default each case is a patient.",
+    )
+    folds: Integer = Field(5, ge=2, description="Number of parts into which the annotated patients are split.")
+    fold: Integer | None = Field(
+        0, description="The part that is held out, 0 to folds - 1; null trains on all cases and scores none."
+    )
+    spacing_mm: tuple[Length, Length, Length] | None = Field(
+        None,
+        description="Voxel size [x, y, z] in mm to which cases are resampled; x runs left-right, y posterior-anterior, "
+        "z inferior-superior (the closest axes of the image), whatever the order in the file; by default the median of "
+        "the training cases.",
+    )
+    patch_size: tuple[Size, Size, Size] | None = Field(
+        None,
+        description="Size [x, y, z] in voxels of spacing_mm of a training patch and a prediction window, axes as in "
+        "spacing_mm; by default as large as training.memory_gb allows.",
+    )
+    unlabelled_share: Number = Field(
+        0, ge=0, lt=1, description="Share of the patches in a batch that come from cases without annotation."
+    )
+    oversample_foreground: Number = Field(
+        1 / 3, ge=0, le=1,
+        description="Share of the labelled patches that are centred on a voxel of a foreground class, each class as "
+        "often; the others are centred on any annotated voxel.",
+    )  # fmt: skip
+    augmentation: dict[str, Any] = Field(
+        default_factory=dict, description="Random changes of training patches; its keys are listed below."
+    )
 
 
 class TrainingSection(Section):
-    """How long, how fast and on what the networks are trained; `momentum` is SGD's, AdamW has its own.
+    """Length, optimiser and machine of the training."""
 
-    `ema` above 0 averages the weights with that decay; validation and prediction then use the average. `memory_gb`
-    (10^9 bytes) is what the tensors of a step may sum up to where patch or features are planned; a process on a CPU
-    takes 2 to 3 times that.
-    """
-
-    iterations: int = Field(ge=1)
-    batch_size: int = Field(2, ge=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.01, gt=0)
-    momentum: float = Field(0.99, ge=0, lt=1)
-    weight_decay: float = Field(3e-5, ge=0)
-    clip_norm: float = Field(12.0, gt=0)
-    warmup: float = Field(0.0, ge=0, lt=1)
-    ema: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    memory_gb: float = Field(8.0, gt=0)
-    checkpoint_every: int = Field(100, ge=1)
-    validate_every: int = Field(100, ge=0)
-    log_every: int = Field(10, ge=1)
+    iterations: Integer = Field(ge=1, description="Number of optimiser steps, each on one batch.")
+    batch_size: Integer = Field(
+        2, ge=1, description="Patches in a batch, on each of the processes that train together."
+    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with Nesterov momentum, or AdamW.")
+    lr: Number = Field(
+        0.01, gt=0, description="Learning rate at the beginning; it falls as (1 - iteration / iterations)^0.9."
+    )
+    momentum: Number = Field(0.99, ge=0, lt=1, description="Momentum of sgd; adamw uses torch's betas and ignores it.")
+    weight_decay: Number = Field(3e-5, ge=0, description="Weight decay of the optimiser, for all parameters.")
+    clip_norm: Number = Field(
+        12.0, gt=0, description="Largest L2 norm of the gradient, clipped for each network and each term by itself."
+    )
+    warmup: Number = Field(
+        0.0, ge=0, lt=1, description="Share of the iterations during which the learning rate rises linearly from 0."
+    )
+    ema: Number = Field(
+        0.0, ge=0, lt=1,
+        description="Decay of a moving average of the weights, which is then used to validate and predict; 0: none.",
+    )  # fmt: skip
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="Number format of the networks; auto takes bf16 where the hardware is fast with it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a CUDA GPU where there is one."
+    )
+    memory_gb: Number = Field(
+        8.0, gt=0,
+        description="Budget in GB (10^9 bytes) for the tensors of a step, where patch_size or a network's features are "
+        "left out and planned; a process on a CPU takes 2 to 3 times as much.",
+    )  # fmt: skip
+    checkpoint_every: Integer = Field(100, ge=1, description="Iterations between checkpoints.")
+    validate_every: Integer = Field(
+        100, ge=0, description="Iterations between scorings of the held-out cases; 0: only at the end."
+    )
+    log_every: Integer = Field(10, ge=1, description="Iterations between logged values of loss and learning rate.")
 
 
 class PredictionSection(Section):
-    """Whose prediction counts, and how windows are laid."""
+    """The network that predicts, and how its windows are laid."""
 
-    network: str
-    overlap: float = Field(0.5, ge=0, lt=1)
-    mirror: bool = False
+    network: str = Field(description="Name of the network whose prediction is scored and written.")
+    overlap: Number = Field(
+        0.5, ge=0, lt=1, description="Share of a window that overlaps the next one; windows are blended by a Gaussian."
+    )
+    mirror: bool = Field(
+        False, description="Average over the mirrored inputs too, along the axes of data.augmentation.mirror."
+    )
 
 
 class EvaluationSection(Section):
-    """How far a surface may lie off and still count as right in nsd."""
+    """How predictions are scored."""
 
-    tolerance_mm: float = Field(default=2.0, gt=0)
+    tolerance_mm: Number = Field(
+        default=2.0, gt=0, description="Distance in mm within which a surface counts as right in nsd."
+    )
 
 
 class TrackingSection(Section):
-    """Under which MLflow experiment the run is kept."""
+    """Where the run is tracked."""
 
-    experiment: str = "wsseg"
+    experiment: str = Field(default="wsseg", description="Name of the MLflow experiment that the run is kept under.")
 
 
 class Recipe(Section):
-    """A whole comparison's worth of decisions in one file."""
+    """All decisions of one run, in one file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    seed: int = Field(0, ge=0)
-    data: DataSection
-    networks: dict[Name, NetworkEntry] = Field(min_length=1)
-    supervision: dict[Name, TermEntry] = Field(min_length=1)
-    training: TrainingSection
-    prediction: PredictionSection
-    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
-    tracking: TrackingSection = Field(default_factory=TrackingSection)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Name of the recipe, of letters, digits and ._-; runs are kept under it.",
+    )
+    seed: Integer = Field(0, ge=0, description="Seed of all random numbers: initial weights, patches, augmentation.")
+    data: DataSection = Field(description="The cases to learn from, their grid, and how patches are cut.")
+    networks: dict[Name, NetworkEntry] = Field(min_length=1, description="Name of a network -> its plug-in and inputs.")
+    supervision: dict[Name, TermEntry] = Field(min_length=1, description="Name of a term of the loss -> its arguments.")
+    training: TrainingSection = Field(description="Length, optimiser and machine of the training.")
+    prediction: PredictionSection = Field(description="The network that predicts, and how its windows are laid.")
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How predictions are scored.")
+    tracking: TrackingSection = Field(default_factory=TrackingSection, description="Where the run is tracked.")
 
     @property
     def patch_size(self) -> Triple:
-        """The patch of training and the window of prediction. Raises RecipeError where it is not planned yet."""
+        """The patch of training and the window of prediction. Raises RecipeError while it is not planned."""
         if self.data.patch_size is None:
-            raise RecipeError("data.patch_size: is not planned yet")
+            raise RecipeError("data.patch_size: is not planned yet; write it, or call autoconfigure.plan first")
         return self.data.patch_size
 
     def completed(self, patch_size: Sequence[int] | None, features: Mapping[str, int]) -> Recipe:
@@ -174,13 +246,12 @@ class Recipe(Section):
         return plain
 
     def decisive(self) -> dict[str, Any]:
-        """Return all that decides a run's weights; where data lie or how often it saves does not.
+        """Return all settings that decide a run's weights: not where the data lie or how often it saves.
 
-        A memory budget decides by what was planned from it, which a planned recipe says.
+        A memory budget decides only by the patch and features planned from it, which the planned recipe holds.
         """
         plain = self.resolved()
-        for key in ("root",):
-            plain["data"].pop(key)
+        plain["data"].pop("root")
         for key in ("checkpoint_every", "validate_every", "log_every", "memory_gb"):
             plain["training"].pop(key)
         for key in ("tracking", "prediction", "evaluation", "name"):

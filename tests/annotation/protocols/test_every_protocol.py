@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from wsseg.annotation import receipt
 from wsseg.annotation.protocol import ROOM, CaseProtocol, Dense, Protocol, protocol_from
@@ -15,6 +14,7 @@ from wsseg.commands.annotate import read_protocol
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import RecipeError
 from wsseg.recipe import plugins
+from wsseg.recipe.yaml_file import load_yaml
 
 FILES = sorted((Path(__file__).parents[3] / "annotations").glob("*.yaml"))
 KINDS = [k for k in plugins.names(ROOM) if issubclass(plugins.find(ROOM, k, Protocol), CaseProtocol)]
@@ -139,7 +139,7 @@ def test_a_protocol_file_says_what_the_defaults_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# ") and text.splitlines()[1].startswith("#")
     assert max(map(len, text.splitlines())) <= 120
-    protocol, said = read_protocol(path), yaml.safe_load(text)
+    protocol, said = read_protocol(path), load_yaml(path)[0]
     assert protocol.name == protocol.kind == path.stem
     if protocol.kind != "mixed":
         assert protocol == type(protocol)(name=path.stem)
@@ -153,7 +153,7 @@ def test_there_is_a_file_for_every_kind() -> None:
 
 def test_only_what_a_person_does_is_written_down_as_cost() -> None:
     for path in FILES:
-        protocol, said = read_protocol(path), yaml.safe_load(path.read_text())
+        protocol, said = read_protocol(path), load_yaml(path)[0]
         if isinstance(protocol, CaseProtocol):
             label = np.zeros((30, 30, 30), np.uint8)
             label[5:20, 5:20, 5:20] = 1
