@@ -13,7 +13,7 @@ FEATURES = (
 )  # fmt: skip
 LAYERS = (
     ("core",), ("distributed",), ("volumes",), ("dataset",), ("recipe",), ("figures",), FEATURES,
-    ("assembly",), ("commands",), ("cli",), ("__main__",),
+    ("losses",), ("assembly",), ("testing",), ("commands",), ("cli",), ("__main__",),
 )  # fmt: skip
 """A package or file imports only itself and what stands in a layer before its own."""
 THIRD_PARTIES = {

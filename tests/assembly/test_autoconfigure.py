@@ -19,7 +19,7 @@ from wsseg.assembly import autoconfigure, memory
 from wsseg.assembly.model import load_model
 from wsseg.assembly.parts import make_branches
 from wsseg.cli import app
-from wsseg.core.contracts import Network
+from wsseg.core.contracts import Batch, Network
 from wsseg.core.errors import RecipeError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.networks._strides import derive_strides
@@ -123,7 +123,7 @@ def test_the_count_is_that_of_real_tensors_for_every_network(network: str, preci
     counted = autoconfigure.cost_of(whole, pre, 3, precision)
     assert time.process_time() - began < 2
     assert torch.equal(before, torch.get_rng_state()), "planning draws nothing"
-    batch = memory._batch(2, 2, (24, 16, 16))
+    batch = Batch.blank(2, 2, 3, (24, 16, 16))
     own = dict(branches.named_parameters())
     kept = memory.saved_bytes(branches, own, batch, precision)
     voxels = 2 * 24 * 16 * 16
@@ -168,7 +168,7 @@ def test_the_count_is_what_lives_after_a_real_forward_pass() -> None:
 
     whole = recipe({"ct": {"use": "unet", "reads": ["ct"], "features": 8}}, patch=[32, 32, 32])
     branches = make_branches(whole, prepared(*SMALL).preprocessing, 3)
-    batch = memory._batch(2, 2, (32, 32, 32))
+    batch = Batch.blank(2, 2, 3, (32, 32, 32))
     counted = memory.saved_bytes(branches, dict(branches.named_parameters()), batch, "fp32")
     gc.collect()
     with Live() as live:

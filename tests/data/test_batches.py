@@ -55,7 +55,7 @@ def test_shapes_and_values_are_as_the_contract_says(batches) -> None:
     assert batch.image.shape == (3, 2, 12, 12, 8) and batch.image.dtype == torch.float32
     assert batch.label.shape == (3, 12, 12, 8) and batch.label.dtype == torch.int64
     assert set(batch.label.unique().tolist()) <= {0, 1, 2, IGNORE}
-    assert batch.present.all() and batch.given.all()
+    assert batch.present.all() and batch.visible.all()
     assert torch.equal(batch.spacing_mm, torch.tensor([SPACING] * 3))
     assert torch.isfinite(batch.image).all()
 
@@ -109,7 +109,7 @@ def test_two_processes_see_what_one_with_the_doubled_batch_sees(batches, make_da
     for iteration in range(4):
         expected, found = whole.at(iteration), [part.at(iteration) for part in parts]
         assert expected.cases == found[0].cases + found[1].cases
-        for name in ("image", "label", "given", "annotated_classes"):
+        for name in ("image", "label", "visible", "annotated_classes"):
             assert same(getattr(expected, name), torch.cat([getattr(batch, name) for batch in found]))
 
 
@@ -123,7 +123,7 @@ def test_an_absent_modality_is_zero_and_said_to_be_absent(batches, make_dataset)
     for n in range(6):
         (root / f"imagesTr/case_00{n}_0001.nii.gz").unlink() if n else None
     batch = next(b for n in range(50) if (b := batches(root).at(n)).cases[0] != "case_000")
-    assert batch.present[0].tolist() == [True, False] and batch.given[0].tolist() == [True, False]
+    assert batch.present[0].tolist() == [True, False] and batch.visible[0].tolist() == [True, False]
     assert (batch.image[0, 1] == 0).all() and (batch.image[0, 0] != 0).any()
 
 

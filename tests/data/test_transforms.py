@@ -66,7 +66,7 @@ def test_inputs_are_left_alone_and_results_do_not_share_their_memory(augmentatio
 @pytest.mark.parametrize("slots", [1, 3])
 def test_odd_and_thin_patches_come_out_whole(patch, slots):
     for iteration in range(4):
-        image, label, given = augment(
+        image, label, visible = augment(
             *batch(patch, slots, 3, seed=iteration), EVERYTHING, generators(slots, 1, iteration)
         )
         assert image.shape == (slots, 3, *patch)
@@ -75,7 +75,7 @@ def test_odd_and_thin_patches_come_out_whole(patch, slots):
         assert label.shape == (slots, *patch)
         assert label.dtype == torch.int64
         assert set(label.unique().tolist()) <= {0, 1, 2, IGNORE}
-        assert given.sum(1).tolist() == [2] * slots
+        assert visible.sum(1).tolist() == [2] * slots
 
 
 # --- where the content goes -----------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_moves_are_drawn_as_often_and_as_strongly_as_said():
 # --- modalities -----------------------------------------------------------------------------------------------------
 
 
-def test_absent_modalities_stay_zero_and_are_never_given():
+def test_absent_modalities_stay_zero_and_are_never_visible():
     image, label, present, patch, spacing = batch(slots=4, modalities=3)
     present = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1]], dtype=torch.bool)
     image[~present] = 0
@@ -196,7 +196,7 @@ def test_absent_modalities_stay_zero_and_are_never_given():
         assert results[2].sum(1).tolist() == [1, 1, 1, 1]
 
 
-def test_dropout_changes_only_what_is_given_and_drops_each_modality_alike():
+def test_dropout_changes_only_what_is_visible_and_drops_each_modality_alike():
     image, label, present, patch, spacing = batch(slots=2, modalities=3)
     dropped, never = np.zeros(3), changed(EVERYTHING, modality_dropout=0.0)
     for iteration in range(150):
@@ -213,10 +213,10 @@ def test_dropout_changes_only_what_is_given_and_drops_each_modality_alike():
 def test_dropout_is_as_frequent_as_said():
     image, label, present, patch, spacing = batch((4, 4, 4), slots=2, augmentation=NOTHING)
     sometimes = changed(NOTHING, modality_dropout=0.3)
-    given = [
+    visible = [
         augment(image, label, present, patch, spacing, sometimes, generators(2, 0, i))[2].all(1) for i in range(400)
     ]
-    assert 1 - torch.stack(given).float().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert 1 - torch.stack(visible).float().mean().item() == pytest.approx(0.3, abs=0.05)
 
 
 # --- intensities ----------------------------------------------------------------------------------------------------

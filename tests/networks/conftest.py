@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from wsseg.core.contracts import Network, NetworkSetting, Output
+from wsseg.core.contracts import Network, Output
 from wsseg.core.errors import RecipeError
 from wsseg.recipe import plugins
+from wsseg.testing import network_setting
 
 SMALL = {"features": 4, "levels": 3}
 
@@ -20,13 +21,13 @@ class Branches:
     network: Network
     fused: dict
 
-    def __call__(self, image, given) -> Output:
-        return self.run(image, given)[1]
+    def __call__(self, image, visible) -> Output:
+        return self.run(image, visible)[1]
 
-    def run(self, image, given):
+    def run(self, image, visible):
         """Return the outputs of the fused networks, and the network's own."""
-        others = {name: network(image, given, {}) for name, network in self.fused.items()}
-        return others, self.network(image, given, others)
+        others = {name: network(image, visible, {}) for name, network in self.fused.items()}
+        return others, self.network(image, visible, others)
 
     def everything(self):
         """Return all networks as one module."""
@@ -49,24 +50,24 @@ def build():
         torch.manual_seed(seed)
         plugin = plugins.find("networks", name, Network)
         arguments = kept(plugin, {**(SMALL if small else {}), **arguments})
-        rest = (classes, patch, spacing)
+        rest = {"classes": classes, "patch_size": patch, "spacing_mm": spacing}
         try:
-            setting = NetworkSetting("it", reads or {"ct": 0, "mr": 1}, {}, *rest)
+            setting = network_setting("it", reads or {"ct": 0, "mr": 1}, **rest)
             return Branches(plugin(setting, **arguments), {})
         except RecipeError:
             unet = plugins.find("networks", "unet", Network)
             fused = {
-                stream: unet(NetworkSetting(stream, {stream: channel}, {}, *rest), **(SMALL if small else {}))
+                stream: unet(network_setting(stream, {stream: channel}, **rest), **(SMALL if small else {}))
                 for stream, channel in (("ct", 0), ("mr", 1))
             }
-            return Branches(plugin(NetworkSetting("it", {}, fused, *rest), **arguments), fused)
+            return Branches(plugin(network_setting("it", fuses=fused, **rest), **arguments), fused)
 
     return make
 
 
 @pytest.fixture
 def look():
-    """A function: an image of two modalities, of which all is given."""
+    """A function: an image of two modalities, of which all is visible."""
 
     def make(batch=2, patch=(16, 16, 16), seed=0):
         generator = torch.Generator().manual_seed(seed)

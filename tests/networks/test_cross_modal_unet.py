@@ -3,22 +3,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wsseg.core.contracts import NetworkSetting
 from wsseg.core.errors import RecipeError
 from wsseg.networks.cross_modal_unet import CrossModalUnet
 from wsseg.networks.fusion_unet import FusionUnet
 from wsseg.networks.unet import Unet
-
-REST = (2, (16, 16, 16), (1.0, 1.0, 1.0))
+from wsseg.testing import network_setting
 
 
 def unet(name, channel, **arguments):
-    return Unet(NetworkSetting(name, {name: channel}, {}, *REST), **{"features": 4, "levels": 3, **arguments})
+    return Unet(network_setting(name, {name: channel}), **{"features": 4, "levels": 3, **arguments})
 
 
 def fuse(*networks, reads=None, **arguments):
     fused = {network.name: network for network in networks}
-    return CrossModalUnet(NetworkSetting("cross", reads or {}, fused, *REST), **arguments)
+    return CrossModalUnet(network_setting("cross", reads or {}, fused), **arguments)
 
 
 @pytest.fixture
@@ -28,27 +26,27 @@ def look():
 
 
 def test_a_network_that_is_not_valid_has_no_say_whatever_its_maps_hold(look):
-    image, given = look
+    image, visible = look
     ct, mr = unet("ct", 0), unet("mr", 1)
     cross = fuse(ct, mr)
-    others = {"ct": ct(image, given, {}), "mr": mr(image, given, {})}
+    others = {"ct": ct(image, visible, {}), "mr": mr(image, visible, {})}
     others["ct"] = replace(others["ct"], valid=torch.tensor([False, True]))
-    before = cross(image, given, others)
+    before = cross(image, visible, others)
     noise = tuple(torch.full_like(m, float("nan")).where(torch.tensor([True, False])[:, None, None, None, None], m + 1)
                   for m in others["ct"].encoder["ct"])  # fmt: skip
-    after = cross(image, given, {**others, "ct": replace(others["ct"], encoder={"ct": noise})})
+    after = cross(image, visible, {**others, "ct": replace(others["ct"], encoder={"ct": noise})})
     assert torch.equal(before.logits[0], after.logits[0])
     assert not torch.allclose(before.logits[1], after.logits[1])
     others["mr"] = replace(others["mr"], valid=torch.tensor([False, True]))
-    assert cross(image, given, others).valid.tolist() == [False, True]
+    assert cross(image, visible, others).valid.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_gradient_reaches_the_fused_networks_unless_detached(look, detach):
-    image, given = look
+    image, visible = look
     ct, mr = unet("ct", 0), unet("mr", 1)
     cross = fuse(ct, mr, detach=detach)
-    output = cross(image, given, {"ct": ct(image, given, {}), "mr": mr(image, given, {})})
+    output = cross(image, visible, {"ct": ct(image, visible, {}), "mr": mr(image, visible, {})})
     output.logits.square().sum().backward()
     for network in (ct, mr):
         for key, parameter in network.named_parameters():
@@ -57,19 +55,19 @@ def test_gradient_reaches_the_fused_networks_unless_detached(look, detach):
 
 
 def test_it_takes_the_union_of_what_networks_of_any_kind_read(look):
-    image, given = look
+    image, visible = look
     pet = unet("pet", 2)
-    both = FusionUnet(NetworkSetting("both", {"mr": 1, "pet": 2}, {}, *REST), features=4, levels=3)
+    both = FusionUnet(network_setting("both", {"mr": 1, "pet": 2}), features=4, levels=3)
     inner = fuse(unet("ct", 0), pet)
     inner.name = "inner"
     outer = fuse(pet, both, inner, features=3)
     assert outer.modalities == (0, 1, 2)
     assert outer.encoder_features == (3, 6, 12)
     others = {
-        name: network(image, given, {}) for name, network in (("ct", unet("ct", 0)), ("pet", pet), ("both", both))
+        name: network(image, visible, {}) for name, network in (("ct", unet("ct", 0)), ("pet", pet), ("both", both))
     }
-    others["inner"] = inner(image, given, others)
-    assert outer(image, given, others).logits.shape == (2, 2, 16, 16, 16)
+    others["inner"] = inner(image, visible, others)
+    assert outer(image, visible, others).logits.shape == (2, 2, 16, 16, 16)
 
 
 def test_faults_say_what_to_write():

@@ -41,9 +41,9 @@ def test_output_is_finite_and_of_the_promised_shapes(
 ):
     branches = build(name, patch=patch, spacing=spacing, classes=classes, **arguments)
     network = branches.network
-    image, given = look(batch, patch)
+    image, visible = look(batch, patch)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        output = branches(image, given)
+        output = branches(image, visible)
     assert output.logits.shape == (batch, classes, *patch)
     assert output.logits.dtype == torch.float32
     assert output.valid.tolist() == [True] * batch
@@ -101,39 +101,39 @@ def test_its_defaults_make_a_network(build, look, name, arguments):
 @every
 def test_inputs_stay_as_they_are(build, look, name, arguments):
     branches = build(name, **arguments)
-    image, given = look()
-    others, _ = branches.run(image, given)
-    looked_at = [image, given]
+    image, visible = look()
+    others, _ = branches.run(image, visible)
+    looked_at = [image, visible]
     for name_of, output in others.items():
         looked_at += [output.logits, output.valid, *output.encoder[name_of], *output.decoder]
     before = [values.clone() for values in looked_at]
-    branches.network(image, given, others)
+    branches.network(image, visible, others)
     assert all(torch.equal(a, b) for a, b in zip(before, looked_at, strict=True))
 
 
 @every
-@pytest.mark.parametrize("given", [[True, False], [False, True], [False, False]])
-def test_a_channel_that_is_not_given_has_no_influence(build, look, name, arguments, given):
+@pytest.mark.parametrize("visible", [[True, False], [False, True], [False, False]])
+def test_a_channel_that_is_not_visible_has_no_influence(build, look, name, arguments, visible):
     branches = build(name, **arguments)
     image, _ = look()
-    mask = torch.tensor([given, [True, True]])
+    mask = torch.tensor([visible, [True, True]])
     other = image.clone()
-    other[0, [not g for g in given]] = float("nan")
+    other[0, [not g for g in visible]] = float("nan")
     one, two = branches(image, mask), branches(other, mask)
     assert torch.equal(one.logits, two.logits)
     assert two.logits.isfinite().all()
-    assert two.valid.tolist() == [any(given), True]
+    assert two.valid.tolist() == [any(visible), True]
 
 
 @every
-def test_a_channel_that_is_given_has_influence(build, look, name, arguments):
+def test_a_channel_that_is_visible_has_influence(build, look, name, arguments):
     branches = build(name, **arguments)
-    image, given = look()
-    logits = branches(image, given).logits
+    image, visible = look()
+    logits = branches(image, visible).logits
     for channel in range(2):
         other = image.clone()
         other[0, channel] = torch.rand(image.shape[2:])
-        changed = branches(other, given).logits
+        changed = branches(other, visible).logits
         assert not torch.allclose(changed[0], logits[0])
         torch.testing.assert_close(changed[1], logits[1])
 
@@ -141,10 +141,10 @@ def test_a_channel_that_is_given_has_influence(build, look, name, arguments):
 @every
 def test_a_slot_does_not_depend_on_the_others(build, look, name, arguments):
     branches = build(name, **arguments)
-    image, given = look(3)
-    given[1, 0] = False
-    together = branches(image, given).logits
-    alone = torch.cat([branches(image[i : i + 1], given[i : i + 1]).logits for i in range(3)])
+    image, visible = look(3)
+    visible[1, 0] = False
+    together = branches(image, visible).logits
+    alone = torch.cat([branches(image[i : i + 1], visible[i : i + 1]).logits for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
 
 
@@ -158,10 +158,10 @@ def test_the_same_seed_draws_the_same_weights(build, name, arguments):
 @every
 def test_saved_weights_give_the_same_output(build, look, name, arguments):
     one, two = build(name, seed=1, **arguments), build(name, seed=2, **arguments)
-    image, given = look()
-    assert not torch.equal(one(image, given).logits, two(image, given).logits)
+    image, visible = look()
+    assert not torch.equal(one(image, visible).logits, two(image, visible).logits)
     two.everything().load_state_dict(one.everything().state_dict())
-    assert torch.equal(one(image, given).logits, two(image, given).logits)
+    assert torch.equal(one(image, visible).logits, two(image, visible).logits)
 
 
 @every
@@ -184,10 +184,10 @@ def test_it_learns_what_only_both_modalities_show(build, name, arguments):
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 2, 8, 8, 8, generator=generator)
     label = ((image[:, 0] > 0) & (image[:, 1] > 0)).long()
-    given = torch.ones(2, 2, dtype=torch.bool)
+    visible = torch.ones(2, 2, dtype=torch.bool)
     optimizer = torch.optim.Adam(branches.everything().parameters(), lr=1e-2)
     for _ in range(40):
-        loss = torch.nn.functional.cross_entropy(branches(image, given).logits, label)
+        loss = torch.nn.functional.cross_entropy(branches(image, visible).logits, label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

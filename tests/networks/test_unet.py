@@ -1,22 +1,20 @@
 import pytest
 import torch
 
-from wsseg.core.contracts import NetworkSetting
 from wsseg.core.errors import RecipeError
 from wsseg.networks.unet import Unet
-
-REST = (2, (16, 16, 16), (1.0, 1.0, 1.0))
+from wsseg.testing import network_setting
 
 
 def test_it_reads_its_channels_and_no_other():
     torch.manual_seed(0)
-    unet = Unet(NetworkSetting("mr", {"mr": 1}, {}, *REST), features=4, levels=3)
+    unet = Unet(network_setting("mr", {"mr": 1}), features=4, levels=3)
     image = torch.randn(2, 3, 16, 16, 16)
-    given = torch.tensor([[True, True, True], [True, False, True]])
-    output = unet(image, given, {})
+    visible = torch.tensor([[True, True, True], [True, False, True]])
+    output = unet(image, visible, {})
     image[:, [0, 2]] += 1
-    given[:, [0, 2]] = False
-    again = unet(image, given, {})
+    visible[:, [0, 2]] = False
+    again = unet(image, visible, {})
     assert torch.equal(output.logits, again.logits)
     assert output.valid.tolist() == again.valid.tolist() == [True, False]
     assert output.modalities == (1,)
@@ -24,23 +22,21 @@ def test_it_reads_its_channels_and_no_other():
 
 
 def test_widths_double_up_to_the_maximum():
-    unet = Unet(
-        NetworkSetting("ct", {"ct": 0}, {}, 2, (64, 64, 64), (1.0, 1.0, 1.0)), features=3, maximum_features=10, levels=5
-    )
+    unet = Unet(network_setting("ct", {"ct": 0}, patch_size=(64, 64, 64)), features=3, maximum_features=10, levels=5)
     assert unet.encoder_features == (3, 6, 10, 10, 10)
     assert unet.decoder_features == (3, 6, 10, 10)
 
 
 def test_a_sampled_size_other_than_the_patch_works():
-    unet = Unet(NetworkSetting("ct", {"ct": 0}, {}, *REST), features=4, levels=3)
+    unet = Unet(network_setting("ct", {"ct": 0}), features=4, levels=3)
     output = unet(torch.randn(1, 1, 21, 10, 5), torch.ones(1, 1, dtype=torch.bool), {})
     assert output.logits.shape == (1, 2, 21, 10, 5)
 
 
 def test_faults_say_what_to_write():
-    ct = Unet(NetworkSetting("ct", {"ct": 0}, {}, *REST), features=4)
+    ct = Unet(network_setting("ct", {"ct": 0}), features=4)
     with pytest.raises(RecipeError) as fault:
-        Unet(NetworkSetting("both", {}, {"ct": ct}, *REST))
+        Unet(network_setting("both", {}, {"ct": ct}))
     assert fault.value.faults == (
         "networks.both: a unet fuses no networks; to fuse ct write use: cross_modal_unet",
         "networks.both: a unet reads at least one modality; write reads: [...] with names of data.modalities",

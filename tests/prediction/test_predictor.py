@@ -8,9 +8,9 @@ from torch import Tensor
 from wsseg.prediction.predictor import Predictor, label_map
 
 
-def pointwise(image: Tensor, given: Tensor) -> Tensor:
+def pointwise(image: Tensor, visible: Tensor) -> Tensor:
     """Logits that follow from each voxel alone, so that windows cannot matter."""
-    seen = image * given[:, :, None, None, None]
+    seen = image * visible[:, :, None, None, None]
     return torch.stack([-seen.sum(1), seen[:, 0], seen[:, 1]], 1)
 
 
@@ -47,7 +47,7 @@ def test_the_image_that_is_asked_about_is_left_as_it_was(image: np.ndarray) -> N
 
 
 def test_mirrored_looks_make_the_answer_symmetric(image: np.ndarray) -> None:
-    def lopsided(image: Tensor, given: Tensor) -> Tensor:
+    def lopsided(image: Tensor, visible: Tensor) -> Tensor:
         slope = torch.linspace(-1, 1, image.shape[2])[None, :, None, None] * torch.ones_like(image[:, 0])
         return torch.stack([slope, -slope], 1)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from wsseg.core.cases import IGNORE
-from wsseg.core.contracts import Output, Step
+from wsseg.core.contracts import Step
 from wsseg.core.errors import RecipeError
 from wsseg.supervision.prototype_contrast import PrototypeContrast
 
@@ -22,7 +22,7 @@ def one_hot_step(make_step: Callable) -> Callable[..., Step]:
         logits = torch.zeros(truth.shape[0], classes, *truth.shape[1:], requires_grad=True)
         label = torch.where(shown, truth, IGNORE)
         old = step.outputs["ct"]
-        output = Output(logits, old.valid, old.modalities, decoder=(feature, *old.decoder[1:]))
+        output = replace(old, logits=logits, decoder=(feature, *old.decoder[1:]))
         return replace(step, batch=replace(step.batch, label=label), outputs={"ct": output})
 
     return make

@@ -28,40 +28,39 @@ SMALL = [
 
 TERMS = """
 import json, sys
+from dataclasses import fields, replace
 import torch
 from wsseg.core.cases import IGNORE
-from wsseg.core.contracts import Batch, Output, Step, Term, TermSetting
+from wsseg.core.contracts import Term
 from wsseg.distributed.reduce import all_reduce_sum
 from wsseg.distributed.runtime import join_processes
 from wsseg.recipe import plugins
+from wsseg.testing import make_step, term_setting
 
-g = torch.Generator().manual_seed(0)
-SLOTS, CLASSES, SHAPE = 4, 3, (6, 5, 7)
-READS, WIDTHS = {"ct": (0,), "mr": (1,), "cross": (0, 1)}, {"ct": 4, "mr": 4, "cross": 6}
 VALID = {"ct": [1, 1, 1, 1], "mr": [0, 0, 1, 1], "cross": [1, 0, 1, 1]}  # the first process sees nothing of mr
-leaf = lambda *size: torch.randn(*size, generator=g).requires_grad_()
-leaves = {
-    name: (leaf(SLOTS, CLASSES, *SHAPE), leaf(SLOTS, CLASSES, 3, 3, 4), leaf(SLOTS, WIDTHS[name], *SHAPE))
-    for name in READS
-}
-flat = [tensor for tensors in leaves.values() for tensor in tensors]
-label = torch.randint(0, CLASSES, (SLOTS, *SHAPE), generator=g)
-label[torch.rand(label.shape, generator=g) > torch.tensor([0.05, 0.9, 0, 0])[:, None, None, None]] = IGNORE
-drawn = torch.ones(SLOTS, CLASSES, dtype=torch.bool)
+everything = make_step(batch=4, annotated=1.0, deep=True)
+label = everything.batch.label
+generator = torch.Generator().manual_seed(0)
+label[torch.rand(label.shape, generator=generator) > torch.tensor([0.05, 0.9, 0, 0])[:, None, None, None]] = IGNORE
 for slot, c in ((0, 2), (1, 1)):
-    drawn[slot, c] = False
+    everything.batch.annotated_classes[slot, c] = False
     label[slot][label[slot] == c] = 0
-image = torch.randn(SLOTS, 2, *SHAPE, generator=g)
+outputs = {n: replace(o, valid=torch.tensor(VALID[n]).bool()) for n, o in everything.outputs.items()}
+everything = replace(everything, outputs=outputs)
+flat = [leaf for o in everything.outputs.values() for leaf in (o.logits, *o.deep_logits, *o.decoder)]
+
+def cut(value, part):
+    if isinstance(value, torch.Tensor):
+        return value[part]
+    return tuple(cut(one, part) for one in value) if value and isinstance(value[0], torch.Tensor) else value
+
+def slots_of(whole, part):
+    kept = {f.name for f in fields(whole)} - {"modalities", "encoder", "cases"}
+    return replace(whole, **{name: cut(getattr(whole, name), part) for name in kept})
 
 def step(part):
-    outputs = {
-        name: Output(z[part], torch.tensor(VALID[name])[part].bool(), READS[name], {}, (f[part],), (d[part],))
-        for name, (z, d, f) in leaves.items()
-    }
-    here = torch.ones(SLOTS, 2, dtype=torch.bool)[part]
-    spacing = torch.tensor([[3.0, 3.0, 4.0]] * SLOTS)[part]
-    batch = Batch(image[part], here, here, label[part], drawn[part], spacing, ("made",) * len(here))
-    return Step(batch, outputs, 10, 100)
+    outputs = {name: slots_of(output, part) for name, output in everything.outputs.items()}
+    return replace(everything, batch=slots_of(everything.batch, part), outputs=outputs)
 
 def measure(term, part):
     torch.manual_seed(1)
@@ -69,7 +68,7 @@ def measure(term, part):
     grads = torch.autograd.grad(loss, flat, allow_unused=True)
     return loss.detach(), [torch.zeros_like(t) if d is None else d for t, d in zip(flat, grads)]
 
-setting = TermSetting("term", CLASSES, {n: (w,) for n, w in WIDTHS.items()}, READS, (3.0, 3.0, 4.0))
+setting = term_setting(everything)
 chosen = [(name, {}) for name in plugins.names("supervision") if name not in sys.argv[1:]]
 chosen += [
     ("partial_loss", {"batch_dice": False}), ("gated_crf", {"stride": 2}), ("gated_crf", {"offsets_share": 0.5}),
@@ -83,7 +82,7 @@ for term in terms.values():
         torch.manual_seed(2)
         for p in term.parameters():
             torch.nn.init.normal_(p)
-whole = {name: measure(term, slice(0, SLOTS)) for name, term in terms.items()}
+whole = {name: measure(term, slice(0, 4)) for name, term in terms.items()}
 found = {}
 with join_processes() as world:
     world.wrap_ddp(torch.nn.Linear(1, 1), torch.device("cpu"))

@@ -1,5 +1,6 @@
 """The engine: schedules, dependencies, ablations that are ablations, resuming that is exact, numbers that break."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from wsseg.assembly.data import prepare
 from wsseg.assembly.parts import make_parts
-from wsseg.core.contracts import Batch, Term
+from wsseg.core.contracts import Term
 from wsseg.core.errors import RecipeError
 from wsseg.recipe.reading import read_recipe
 from wsseg.training.checkpoint import Checkpoints
@@ -157,17 +158,16 @@ def test_validation_and_logging_leave_the_weights_alone(engine) -> None:
     assert differing(weights(often.trainer), weights(never.trainer)) == []
 
 
-def test_what_is_not_given_is_hidden_from_the_networks(engine) -> None:
+def test_what_is_not_visible_is_hidden_from_the_networks(engine) -> None:
     made = engine()
     batch = made.trainer.batch_at(0)
-    given = batch.given.clone()
-    given[:, 1] = False
+    visible = batch.visible.clone()
+    visible[:, 1] = False
     made.trainer.branches.eval()
-    fields = {name: getattr(batch, name) for name in ("present", "label", "annotated_classes", "spacing_mm", "cases")}
-    one = made.trainer.branches(Batch(image=batch.image, given=given, **fields))
+    one = made.trainer.branches(replace(batch, visible=visible))
     noise = batch.image.clone()
     noise[:, 1] = torch.randn_like(noise[:, 1])
-    two = made.trainer.branches(Batch(image=noise, given=given, **fields))
+    two = made.trainer.branches(replace(batch, image=noise, visible=visible))
     assert torch.equal(one["cross"].logits, two["cross"].logits)
     assert not one["mr"].valid.any() and one["cross"].valid.all()
 

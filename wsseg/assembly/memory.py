@@ -41,7 +41,7 @@ def step_bytes(branches: Branches, slots: int, modalities: int, patch_size: Trip
     """
     with FakeTensorMode():
         own = {name: _like(t) for name, t in [*branches.named_parameters(), *branches.named_buffers()]}
-        batch = _batch(slots, modalities, patch_size)
+        batch = Batch.blank(slots, modalities, 2, patch_size)
         try:
             saved = saved_bytes(branches, own, batch, precision)
         except RuntimeError as error:
@@ -82,14 +82,6 @@ def saved_bytes(branches: Branches, own: Mapping[str, Tensor], batch: Batch, pre
 
 def _like(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", requires_grad=tensor.requires_grad)
-
-
-def _batch(slots: int, modalities: int, patch: Triple) -> Batch:
-    given = torch.ones(slots, modalities, dtype=torch.bool)
-    label = torch.empty(slots, *patch, dtype=torch.long)
-    drawn = torch.ones(slots, 2, dtype=torch.bool)
-    image, spacing_mm = torch.empty(slots, modalities, *patch), torch.ones(slots, 3)
-    return Batch(image, given, given, label, drawn, spacing_mm, ("",) * slots)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -27,7 +27,7 @@ def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, pre
     name, augmentation = recipe.prediction.network, make_augmentation(recipe)
     mirrored = augmentation.mirror if mirror and augmentation.enabled else ()
     return Predictor(
-        lambda image, given: branches.logits(name, image, given),
+        lambda image, visible: branches.logits(name, image, visible),
         branches.modalities(name),
         recipe.patch_size, recipe.prediction.overlap, tuple("xyz".index(axis) for axis in mirrored), device, precision,
     )  # fmt: skip

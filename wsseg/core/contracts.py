@@ -1,6 +1,7 @@
-"""The nouns that travel between the rooms: what a case, a batch, an output, a step, a network and a term are.
+"""The types that networks, terms and the training loop exchange: Batch, Output, Step, and the base classes of plug-ins.
 
 Shape letters, here and everywhere: B batch, M modalities, C classes (background is class 0), F features, X Y Z voxels.
+A slot is one of the B entries of a batch. All dataclasses are frozen and built by keyword.
 """
 
 from __future__ import annotations
@@ -16,28 +17,44 @@ from torch import Tensor, nn
 from wsseg.core.cases import Spacing, Triple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The patches of one iteration, augmented and normalised.
 
     Attributes:
         image: (B, M, X, Y, Z) float32, normalised per modality; complete: modality dropout never erases it.
         present: (B, M) bool, the case has the modality.
-        given: (B, M) bool, networks may see it in this step (present and not dropped); the engine zeroes the rest.
+        visible: (B, M) bool, the networks may read the modality in this step (present and not dropped). The training
+            loop sets the other channels to 0 before the networks see them.
         label: (B, X, Y, Z) int64 in {0..C-1, IGNORE}.
-        annotated_classes: (B, C) bool, False where a class was never drawn in the case: 0 in its label means background
-            or one of these. Only what reads classes from the label has to mind; background itself is always True.
+        annotated_classes: (B, C) bool, False where a class was not annotated in the case: its label 0 then means
+            background or one of these classes. Only terms that read classes from the label need it. Background is
+            always True.
         spacing_mm: (B, 3) float32, the size of a voxel.
-        cases: The name of the case each slot came from.
+        cases: The name of the case of each slot.
     """
 
     image: Tensor
     present: Tensor
-    given: Tensor
+    visible: Tensor
     label: Tensor
     annotated_classes: Tensor
     spacing_mm: Tensor
     cases: tuple[str, ...]
+
+    @classmethod
+    def blank(cls, slots: int, modalities: int, classes: int, patch_size: Triple) -> Batch:
+        """Return a batch of B `slots` with the right shapes: image 0, all background, everything visible, 1 mm."""
+        everything = torch.ones(slots, modalities, dtype=torch.bool)
+        return cls(
+            image=torch.zeros(slots, modalities, *patch_size),
+            present=everything,
+            visible=everything.clone(),
+            label=torch.zeros(slots, *patch_size, dtype=torch.long),
+            annotated_classes=torch.ones(slots, classes, dtype=torch.bool),
+            spacing_mm=torch.ones(slots, 3),
+            cases=("",) * slots,
+        )
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch with every tensor on `device`."""
@@ -47,16 +64,16 @@ class Batch:
         return replace(self, **moved)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Output:
-    """What one network says about a batch.
+    """The result of one network for a batch.
 
     Attributes:
-        logits: (B, C, X, Y, Z), full size.
-        valid: (B,) bool, something that the network reads was given; other slots carry no information.
-        modalities: The channels of the image that it reads, directly or through the networks it fuses.
+        logits: (B, C, X, Y, Z) float32, at full size.
+        valid: (B,) bool, at least one modality that the network reads was visible; other slots carry no information.
+        modalities: The image channels that the network reads, directly or through the networks it fuses.
         encoder: Feature maps (B, F, ...) by stream, finest first.
-        decoder: Feature maps (B, F, ...), finest first; the first has the patch's size.
+        decoder: Feature maps (B, F, ...), finest first; the first has the size of the patch.
         deep_logits: Coarser logits (B, C, ...), finest first, without the full-size ones; () if there are none.
     """
 
@@ -68,9 +85,16 @@ class Output:
     deep_logits: tuple[Tensor, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
-    """All that a term may look at in one iteration. May gain a field without a term being touched."""
+    """Everything a term can use in one iteration. New fields do not affect existing terms.
+
+    Attributes:
+        batch: The patches.
+        outputs: The results of the networks, by name.
+        iteration: The current iteration, from 0.
+        iterations: The number of iterations of the training.
+    """
 
     batch: Batch
     outputs: Mapping[str, Output]
@@ -78,16 +102,16 @@ class Step:
     iterations: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkSetting:
-    """What a network is told before the recipe's own arguments.
+    """What wsseg passes to a network in addition to the arguments of the recipe.
 
     Attributes:
         name: Its name in the recipe.
-        reads: Channels of the image it reads directly, with their names in the same order.
+        reads: Channels of the image it reads directly, by modality, in the order of the recipe.
         fuses: The networks, built before it, whose features it fuses, by name.
         classes: C, background included.
-        patch_size: Voxels of a training patch; strides are derived from it and from `spacing_mm`.
+        patch_size: Size of a training patch in voxels; strides follow from it and from `spacing_mm`.
         spacing_mm: Voxel size of the patches.
     """
 
@@ -100,15 +124,16 @@ class NetworkSetting:
 
 
 class Network(nn.Module, ABC):
-    """A branch: an image, or the features of other branches, in; an Output out.
+    """A branch: reads an image, or the features of other branches, and returns an Output.
 
-    A subclass takes the setting first and its recipe arguments as keyword-only parameters; their annotations are the
-    recipe's schema. It sets the four attributes below, by which fusing networks and terms size themselves.
+    A subclass takes the setting first and the recipe's arguments as keyword-only parameters; their annotations are the
+    schema of the recipe. It sets the four attributes below, from which fusing networks and terms derive their sizes.
+    The output of a slot must not depend on the other slots: use instance or group norm, not batch norm.
     """
 
     modalities: tuple[int, ...]
     strides: tuple[Triple, ...]
-    """Downsampling of each level against the level before it; the first is (1, 1, 1)."""
+    """Downsampling of each level relative to the level before it; the first is (1, 1, 1)."""
     encoder_features: tuple[int, ...]
     """Widths of the encoder's maps, finest first."""
     decoder_features: tuple[int, ...]
@@ -116,58 +141,64 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def __init__(self, setting: NetworkSetting, **arguments: Any) -> None:
-        """Build from what the engine knows (`setting`) and what the recipe says (keyword-only arguments)."""
+        """Build from `setting` and the keyword-only arguments of the recipe."""
         super().__init__()
 
     @abstractmethod
-    def forward(self, image: Tensor, given: Tensor, others: Mapping[str, Output]) -> Output:
+    def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
         """Segment.
 
         Args:
-            image: (B, M, X, Y, Z), channels that are not given are 0 already.
-            given: (B, M) bool.
+            image: (B, M, X, Y, Z); channels that are not visible are 0 already.
+            visible: (B, M) bool.
             others: Outputs of the networks that ran before, among them all that this one fuses.
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusionSetting:
-    """What a fusion block is told: how many streams of how many features meet, and at which level (0 is the finest)."""
+    """What a network passes to its fusion block at one level.
+
+    Attributes:
+        streams: Number of streams to fuse.
+        features: F, the width of every stream and of the fused map.
+        level: The level of the encoder; 0 is the finest.
+    """
 
     streams: int
     features: int
     level: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fused:
-    """One fused map (B, F, X, Y, Z), and the streams as they go on."""
+    """One fused map (B, F, X, Y, Z), and the streams that the next level continues with."""
 
     map: Tensor
     streams: tuple[Tensor, ...]
 
 
 class Fusion(nn.Module, ABC):
-    """A block where the streams of several modalities meet at one level."""
+    """A block that fuses the streams of several modalities at one level."""
 
     @abstractmethod
     def __init__(self, setting: FusionSetting) -> None:
         super().__init__()
 
     @abstractmethod
-    def forward(self, streams: tuple[Tensor, ...], given: Tensor) -> Fused:
-        """Fuse streams (B, F, X, Y, Z); `given` is (B, streams) bool: a stream that is not given has no say."""
+    def forward(self, streams: tuple[Tensor, ...], visible: Tensor) -> Fused:
+        """Fuse streams (B, F, X, Y, Z). A stream with `visible` (B, streams) False must not influence the map."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TermSetting:
-    """What a term is told before the recipe's own arguments.
+    """What wsseg passes to a term in addition to the arguments of the recipe.
 
     Attributes:
         name: Its name in the recipe.
         classes: C, background included.
-        decoder_features: Widths of the decoder's maps, finest first, of each network the term looks at (`on`).
-        modalities: Channels each of those networks reads.
+        decoder_features: Widths of the decoder's maps, finest first, of each network the term looks at.
+        modalities: Channels that each of those networks reads.
         spacing_mm: Voxel size of the patches.
     """
 
@@ -179,23 +210,24 @@ class TermSetting:
 
 
 class Term(nn.Module, ABC):
-    """One line of a recipe's `supervision`: a Step in, a scalar loss out.
+    """One line of a recipe's `supervision`: maps a Step to a scalar loss.
 
-    A subclass takes the setting first and its recipe arguments as keyword-only parameters. It may own parameters
+    A subclass takes the setting first and the recipe's arguments as keyword-only parameters. It may own parameters
     (optimised with the networks) and buffers (a memory); both are saved with the run. `step.outputs` holds only the
-    networks named by `on`. The loss is a mean over valid slots, and a differentiable 0 where nothing can be said.
+    networks that the recipe names for the term. The loss is a mean over valid slots, and a differentiable 0 where
+    there is nothing to learn from.
 
-    In a training over several processes a batch lies in parts on them. A sum over slots goes through `masked_mean` or
-    `runtime.total`, the same number of times in every process whatever it holds, and the loss is that of the whole
-    batch; a loss of the process's own slots is averaged over the processes.
+    In a training over several processes each process holds a part of the batch. Sum over slots with `masked_mean` or
+    `all_reduce_sum` of `wsseg.distributed.reduce`, the same number of times in every process, and the loss is that of
+    the whole batch. A loss computed from a process's own slots is averaged over the processes.
     """
 
     minimum_networks = 1
-    """How many networks the term has to look at to mean anything; fewer is a fault of the recipe."""
+    """The number of networks that the term needs at least; fewer is a fault of the recipe."""
 
     @abstractmethod
     def __init__(self, setting: TermSetting, **arguments: Any) -> None:
-        """Build from what the engine knows (`setting`) and what the recipe says (keyword-only arguments)."""
+        """Build from `setting` and the keyword-only arguments of the recipe."""
         super().__init__()
 
     @abstractmethod

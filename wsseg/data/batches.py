@@ -85,14 +85,17 @@ class Batches:
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
         label = torch.from_numpy(np.stack([label for _, label in patches])).to(self.device)
-        image, label, given = augment(
+        image, label, visible = augment(
             image, label, present, sampling.patch_size, spacing, sampling.augmentation, randoms
         )
         names = tuple(s.case.name for s, _ in chosen)
         drawn = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
         for row, (s, _) in zip(drawn, chosen, strict=True):
             row[list(s.case.unannotated_classes)] = False
-        return Batch(image, present, given, label, drawn.to(self.device), spacing.to(self.device), names)
+        return Batch(
+            image=image, present=present, visible=visible, label=label, annotated_classes=drawn.to(self.device),
+            spacing_mm=spacing.to(self.device), cases=names,
+        )  # fmt: skip
 
     def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[CachedCase, Array]:
         """Choose a slot's case and the voxel at its patch's centre."""

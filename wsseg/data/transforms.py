@@ -128,7 +128,7 @@ def augment(
         generators: One a slot; each is drawn from for its slot only.
 
     Returns:
-        image (B, M, *patch), label (B, *patch), given (B, M) bool: present and not dropped. All new tensors.
+        image (B, M, *patch), label (B, *patch), visible (B, M) bool: present and not dropped. All new tensors.
     """
     extra = [have - want for have, want in zip(image.shape[2:], patch_size, strict=True)]
     if min(extra) < 0 or any(n % 2 for n in extra):
@@ -137,8 +137,8 @@ def augment(
     for i, rng in enumerate(generators):
         x, y, z = (float(edge) for edge in spacing_mm[i])
         slots.append(_augment_slot(image[i], label[i], present[i], patch_size, (x, y, z), augmentation, rng))
-    images, labels, given = zip(*slots, strict=True)
-    return torch.stack(images), torch.stack(labels), torch.stack(given)
+    images, labels, visible = zip(*slots, strict=True)
+    return torch.stack(images), torch.stack(labels), torch.stack(visible)
 
 
 def _augment_slot(
@@ -156,10 +156,10 @@ def _augment_slot(
     placement = draw_placement(rng, thin, augmentation)
     image, label = place(image, label, placement, patch_size, spacing_mm)
     image = _vary_intensities(image, channels, thin, augmentation, rng)
-    given = present.clone()
+    visible = present.clone()
     if rng.random() < augmentation.modality_dropout and len(channels) > 1:
-        given[channels[rng.integers(len(channels))]] = False
-    return image, label, given
+        visible[channels[rng.integers(len(channels))]] = False
+    return image, label, visible
 
 
 def draw_placement(rng: np.random.Generator, thin: int | None, augmentation: Augmentation) -> Placement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, get_
 from torch import Tensor, nn
 
 from wsseg.core.cases import Triple
-from wsseg.core.contracts import Fusion, FusionSetting
+from wsseg.core.contracts import Fusion, FusionSetting, Output
 from wsseg.recipe.plugins import find
 
 NORM = ("instance", {"affine": True})
@@ -22,10 +22,10 @@ def double_widths(features: int, maximum: int, levels: int) -> tuple[int, ...]:
     return tuple(min(features * 2**level, maximum) for level in range(levels))
 
 
-def take_given(image: Tensor, given: Tensor, channels: Sequence[int]) -> Tensor:
-    """Return the named channels of an image, 0 where a slot's channel is not given, whatever stood there (even nan)."""
+def take_visible(image: Tensor, visible: Tensor, channels: Sequence[int]) -> Tensor:
+    """Return the named channels of an image, 0 where a channel is not visible in a slot, even if it holds nan."""
     index = list(channels)
-    return zero_unless(image[:, index], given[:, index, None, None, None])
+    return zero_unless(image[:, index], visible[:, index, None, None, None])
 
 
 def zero_unless(values: Tensor, mask: Tensor) -> Tensor:
@@ -62,7 +62,9 @@ def fusion_blocks(name: str, streams: int, widths: Sequence[int]) -> nn.ModuleLi
         RecipeError: There is no such block.
     """
     block = find("networks.fusion", name, Fusion)  # type: ignore[type-abstract]
-    return nn.ModuleList(block(FusionSetting(streams, width, level)) for level, width in enumerate(widths))
+    return nn.ModuleList(
+        block(FusionSetting(streams=streams, features=width, level=level)) for level, width in enumerate(widths)
+    )
 
 
 class Up(nn.Module):
@@ -111,11 +113,32 @@ class Decoder(nn.Module):
         heads = self.features if deep_supervision else self.features[:1]
         self.heads = nn.ModuleList(UnetOutBlock(3, width, classes) for width in heads)
 
-    def forward(self, skips: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Return the decoder's maps, and float32 logits: the full-size ones, then, while training, the coarser ones."""
+    def forward(
+        self,
+        skips: Sequence[Tensor],
+        valid: Tensor,
+        modalities: tuple[int, ...],
+        encoder: Mapping[str, tuple[Tensor, ...]],
+    ) -> Output:
+        """Return the network's output: float32 logits at full size and, while training, the coarser ones.
+
+        Args:
+            skips: Encoder maps, finest first; the last one is the bottleneck.
+            valid: See `Output`.
+            modalities: See `Output`.
+            encoder: See `Output`.
+        """
         maps = [skips[-1]]
         for up, skip in zip(reversed(self.ups), reversed(skips[:-1]), strict=True):
             maps.insert(0, up(maps[0], skip))
         decoder = tuple(maps[:-1] or maps)
         heads = self.heads if self.training else self.heads[:1]
-        return decoder, tuple(head(level).float() for head, level in zip(heads, decoder, strict=False))
+        full, *coarser = (head(level).float() for head, level in zip(heads, decoder, strict=False))
+        return Output(
+            logits=full,
+            valid=valid,
+            modalities=modalities,
+            encoder=encoder,
+            decoder=decoder,
+            deep_logits=tuple(coarser),
+        )

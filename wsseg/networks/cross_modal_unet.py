@@ -22,7 +22,7 @@ class CrossModalUnet(Network):
         u_l = Conv(cat(Phi(f_1..f_M), f_1..f_M, f_S^l)),    f_S^(l+1) = Down(u_l),    skips u_l;  no f_S at level 0.
 
     With `fusion: gated` Phi is Conv(cat(w_1 f_1, ..., w_M f_M)), w = sigmoid(Conv(cat f_m)), one gate map a
-    stream. A network with nothing given has no say in a slot, so the result is the same whatever its maps hold.
+    stream. A network with nothing visible has no say in a slot, so the result is the same whatever its maps hold.
 
     CmFNet-style, a reconstruction: of CmFNet (Meng et al., arXiv 2506.18042) only the abstract is public, which names
     a modality-specific and a cross-modal network and no block of theirs. The form follows the closest published
@@ -72,12 +72,12 @@ class CrossModalUnet(Network):
         self.decoder = Decoder(widths, kernels, self.strides, setting.classes, deep_supervision)
         self.decoder_features = self.decoder.features
 
-    def forward(self, image: Tensor, given: Tensor, others: Mapping[str, Output]) -> Output:
+    def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
         """Segment by the encoder maps of the fused networks' outputs; valid where any of those is.
 
         Args:
             image: Not looked at.
-            given: Not looked at; the fused outputs say what is valid.
+            visible: Not looked at; the fused outputs say what is valid.
             others: Outputs that hold at least those of the fused networks, each with its maps under its own name.
         """
         valid = torch.stack([others[name].valid for name in self.fuses], 1)
@@ -88,15 +88,8 @@ class CrossModalUnet(Network):
             if level:
                 met.append(self.downs[level - 1](maps[-1]))
             maps.append(self.mixes[level](torch.cat(met, 1)))
-        decoder, logits = self.decoder(maps)
-        return Output(
-            logits=logits[0],
-            valid=valid.any(1),
-            modalities=self.modalities,
-            encoder={self.name: tuple(maps)},
-            decoder=decoder,
-            deep_logits=logits[1:],
-        )
+        output: Output = self.decoder(maps, valid.any(1), self.modalities, {self.name: tuple(maps)})
+        return output
 
     def _streams(self, others: Mapping[str, Output], level: int) -> tuple[Tensor, ...]:
         """Return the fused networks' maps at a level, 0 in the slots where a network is not valid."""

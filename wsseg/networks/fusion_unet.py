@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsseg.core.contracts import Fused, Network, NetworkSetting, Output
 from wsseg.core.errors import RecipeError
-from wsseg.networks._stages import Decoder, double_widths, encoder_stages, fusion_blocks, take_given
+from wsseg.networks._stages import Decoder, double_widths, encoder_stages, fusion_blocks, take_visible
 from wsseg.networks._strides import derive_kernels, derive_strides
 
 
@@ -17,7 +17,7 @@ class FusionUnet(Network):
     """A U-Net with one encoder a modality, whose streams are fused at every level and decoded once.
 
     At level l the stages give f_1..f_M; the fusion block makes of them the decoder's skip, and the streams that the
-    next stages go on with. A modality that is not given has no say, so the network works with any of them missing.
+    next stages go on with. A modality that is not visible has no say, so the network works with any of them missing.
 
     Args:
         setting: What the engine knows.
@@ -56,29 +56,22 @@ class FusionUnet(Network):
         self.decoder = Decoder(self.encoder_features, kernels, self.strides, setting.classes, deep_supervision)
         self.decoder_features = self.decoder.features
 
-    def forward(self, image: Tensor, given: Tensor, others: Mapping[str, Output]) -> Output:
-        """Segment by whatever is given of the modalities it reads; valid where any is. See `Network.forward`.
+    def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
+        """Segment by whatever is visible of the modalities it reads; valid where any is. See `Network.forward`.
 
         The encoder maps are the fused ones under the network's own name, and each modality's stream under its name.
         """
-        has = given[:, list(self.modalities)]
-        streams = tuple(take_given(image, given, (channel,)) for channel in self.modalities)
+        has = visible[:, list(self.modalities)]
+        streams = tuple(take_visible(image, visible, (channel,)) for channel in self.modalities)
         levels: list[Fused] = []
         for fuse, *stages in zip(self.fusions, *self.encoders, strict=True):
             streams = tuple(stage(stream) for stage, stream in zip(stages, streams, strict=True))
             levels.append(fuse(streams, has))
             streams = levels[-1].streams
         fused = tuple(level.map for level in levels)
-        decoder, logits = self.decoder(fused)
         by_modality = {name: tuple(level.streams[i] for level in levels) for i, name in enumerate(self.reads)}
-        return Output(
-            logits=logits[0],
-            valid=has.any(1),
-            modalities=self.modalities,
-            encoder={**by_modality, self.name: fused},
-            decoder=decoder,
-            deep_logits=logits[1:],
-        )
+        output: Output = self.decoder(fused, has.any(1), self.modalities, {**by_modality, self.name: fused})
+        return output
 
 
 def _refuse(setting: NetworkSetting) -> None:

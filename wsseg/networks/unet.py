@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsseg.core.contracts import Network, NetworkSetting, Output
 from wsseg.core.errors import RecipeError
-from wsseg.networks._stages import Decoder, double_widths, encoder_stages, take_given
+from wsseg.networks._stages import Decoder, double_widths, encoder_stages, take_visible
 from wsseg.networks._strides import derive_kernels, derive_strides
 
 
@@ -18,7 +18,7 @@ class Unet(Network):
 
     Encoder levels are residual blocks of two convolutions, decoder levels a transposed convolution, the skip and one
     convolution; instance norm, leaky ReLU; strides and kernels follow patch and spacing (as nnU-Net: Isensee et al.,
-    Nature Methods 2021). Channels that are not given count as 0.
+    Nature Methods 2021). Channels that are not visible count as 0.
 
     Args:
         setting: What the engine knows.
@@ -51,21 +51,15 @@ class Unet(Network):
         self.decoder = Decoder(self.encoder_features, kernels, self.strides, setting.classes, deep_supervision)
         self.decoder_features = self.decoder.features
 
-    def forward(self, image: Tensor, given: Tensor, others: Mapping[str, Output]) -> Output:
-        """Segment by the channels it reads; valid where any of them is given. See `Network.forward`."""
-        maps = [take_given(image, given, self.modalities)]
+    def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
+        """Segment by the channels it reads; valid where any of them is visible. See `Network.forward`."""
+        maps = [take_visible(image, visible, self.modalities)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         encoder = tuple(maps[1:])
-        decoder, logits = self.decoder(encoder)
-        return Output(
-            logits=logits[0],
-            valid=given[:, list(self.modalities)].any(1),
-            modalities=self.modalities,
-            encoder={self.name: encoder},
-            decoder=decoder,
-            deep_logits=logits[1:],
-        )
+        valid = visible[:, list(self.modalities)].any(1)
+        output: Output = self.decoder(encoder, valid, self.modalities, {self.name: encoder})
+        return output
 
 
 def _refuse(setting: NetworkSetting) -> None:

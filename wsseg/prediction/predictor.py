@@ -20,7 +20,7 @@ class Predictor:
     """One network, asked window by window.
 
     Attributes:
-        logits: (image (B, M, x, y, z), given (B, M)) -> logits (B, C, x, y, z).
+        logits: (image (B, M, x, y, z), visible (B, M)) -> logits (B, C, x, y, z).
         reads: The channels that the network reads, directly or through others.
         patch_size: The window, as in training.
         overlap: Share of a window that the next one sees again; windows are blended by a Gaussian.
@@ -45,12 +45,12 @@ class Predictor:
     def probabilities(self, image: Array, present: tuple[bool, ...]) -> Tensor:
         """Return (C, X, Y, Z) float32 probabilities of a preprocessed image (M, X, Y, Z)."""
         content, whole = self._filled_up(image)
-        given = torch.tensor([present], device=self.device)
+        visible = torch.tensor([present], device=self.device)
         axes = [axis + 2 for axis in self.mirror if image.shape[axis + 1] > 1]
         looks = [list(chosen) for n in range(len(axes) + 1) for chosen in itertools.combinations(axes, n)]
         total: Tensor | None = None
         for flipped in looks:
-            look = self._slide(whole.flip(flipped), given).flip(flipped).softmax(1)
+            look = self._slide(whole.flip(flipped), visible).flip(flipped).softmax(1)
             total = look if total is None else total + look
         assert total is not None  # there is always the look without a flip
         return (total[0][content] / len(looks)).cpu()
@@ -66,12 +66,12 @@ class Predictor:
         whole[content] = image
         return content, torch.from_numpy(whole)[None].to(self.device)
 
-    def _slide(self, whole: Tensor, given: Tensor) -> Tensor:
+    def _slide(self, whole: Tensor, visible: Tensor) -> Tensor:
         from monai.inferers.utils import sliding_window_inference  # loads all of MONAI: late
 
         def window(patch: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                return self.logits(patch, given.expand(len(patch), -1)).float()
+                return self.logits(patch, visible.expand(len(patch), -1)).float()
 
         found = sliding_window_inference(whole, self.patch_size, 4, window, self.overlap, mode="gaussian")
         if not isinstance(found, Tensor):

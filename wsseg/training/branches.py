@@ -56,7 +56,9 @@ class Branches(nn.Module):
                 continue  # what it fuses could not be built, and says so
             reads = {name: modalities.index(name) for name in plan.reads}
             fuses = {name: built[name] for name in plan.fuses}
-            setting = NetworkSetting(plan.name, reads, fuses, classes, patch_size, spacing_mm)
+            setting = NetworkSetting(
+                name=plan.name, reads=reads, fuses=fuses, classes=classes, patch_size=patch_size, spacing_mm=spacing_mm
+            )
             try:
                 with seeded(seed, "network", plan.name):
                     built[plan.name] = plan.network(setting, **plan.arguments)
@@ -68,21 +70,21 @@ class Branches(nn.Module):
         self.networks = nn.ModuleDict(built)
 
     def forward(self, batch: Batch) -> dict[str, Output]:
-        """Run every network on a batch; what is not given is zeroed first."""
-        image = batch.image * batch.given[:, :, None, None, None]
+        """Run every network on a batch; what is not visible is zeroed first."""
+        image = batch.image * batch.visible[:, :, None, None, None]
         outputs: dict[str, Output] = {}
         for name, network in self.networks.items():
-            outputs[name] = network(image, batch.given, outputs)
+            outputs[name] = network(image, batch.visible, outputs)
         return outputs
 
-    def logits(self, name: str, image: Tensor, given: Tensor) -> Tensor:
+    def logits(self, name: str, image: Tensor, visible: Tensor) -> Tensor:
         """Return the logits of one network, running only those that it needs."""
         needed = self._needed(name)
-        image = image * given[:, :, None, None, None]
+        image = image * visible[:, :, None, None, None]
         outputs: dict[str, Output] = {}
         for other, network in self.networks.items():
             if other in needed:
-                outputs[other] = network(image, given, outputs)
+                outputs[other] = network(image, visible, outputs)
         return outputs[name].logits
 
     def modalities(self, name: str) -> tuple[int, ...]:

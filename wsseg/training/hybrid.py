@@ -56,7 +56,9 @@ class HybridSupervision(nn.Module):
         for plan in self.plans:
             features = {name: networks[name].decoder_features for name in plan.networks}
             modalities = {name: networks[name].modalities for name in plan.networks}
-            setting = TermSetting(plan.name, classes, features, modalities, spacing_mm)
+            setting = TermSetting(
+                name=plan.name, classes=classes, decoder_features=features, modalities=modalities, spacing_mm=spacing_mm
+            )
             try:
                 with seeded(seed, "term", plan.name):
                     built[plan.name] = plan.term(setting, **plan.arguments)

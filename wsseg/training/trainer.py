@@ -57,7 +57,9 @@ class TrainingModule(nn.Module):
 
     def forward(self, batch: Batch, iteration: int) -> Losses:
         """Run all networks and terms."""
-        losses: Losses = self.supervision(Step(batch, self.branches(batch), iteration, self.iterations))
+        outputs = self.branches(batch)
+        step = Step(batch=batch, outputs=outputs, iteration=iteration, iterations=self.iterations)
+        losses: Losses = self.supervision(step)
         return losses
 
 

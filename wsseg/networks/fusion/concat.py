@@ -10,7 +10,7 @@ from wsseg.networks._stages import convolution, zero_unless
 
 
 class Concat(Fusion):
-    """The plainest fusion: F = Conv1(cat(d_1 f_1, ..., d_M f_M)), d_m = 1 where stream m is given and 0 elsewhere.
+    """The plainest fusion: F = Conv1(cat(d_1 f_1, ..., d_M f_M)), d_m = 1 where stream m is visible and 0 elsewhere.
 
     The convolution has a kernel of 1, instance norm and leaky ReLU. The streams go on as they came.
 
@@ -22,7 +22,7 @@ class Concat(Fusion):
         super().__init__(setting)
         self.mix = convolution(setting.streams * setting.features, setting.features, 1)
 
-    def forward(self, streams: tuple[Tensor, ...], given: Tensor) -> Fused:
+    def forward(self, streams: tuple[Tensor, ...], visible: Tensor) -> Fused:
         """Fuse streams (B, F, X, Y, Z) into one map of the same shape."""
-        masked = [zero_unless(s, given[:, i, None, None, None, None]) for i, s in enumerate(streams)]
-        return Fused(self.mix(torch.cat(masked, 1)), streams)
+        masked = [zero_unless(s, visible[:, i, None, None, None, None]) for i, s in enumerate(streams)]
+        return Fused(map=self.mix(torch.cat(masked, 1)), streams=streams)

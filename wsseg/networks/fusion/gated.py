@@ -13,12 +13,12 @@ from wsseg.networks._stages import convolution, zero_unless
 class Gated(Fusion):
     """Gates that bear missing modalities.
 
-    With d_m = 1 where stream m is given and 0 elsewhere:
+    With d_m = 1 where stream m is visible and 0 elsewhere:
 
         g = sigmoid(Conv3(cat(d_1 f_1, ..., d_M f_M))),    F = Conv1(cat(g_1 d_1 f_1, ..., g_M d_M f_M)),
 
-    that is, a sum of the given streams with one gate map g_m each (M maps) and weights of their own. Conv1 is followed
-    by instance norm and leaky ReLU. The streams go on as they came.
+    that is, a sum of the visible streams with one gate map g_m each (M maps) and separate weights. Conv1 is followed by
+    instance norm and leaky ReLU. The streams continue unchanged.
 
     Source: RobustSeg (Chen et al., MICCAI 2019).
 
@@ -32,8 +32,9 @@ class Gated(Fusion):
         self.gate: nn.Module = get_conv_layer(3, joined, setting.streams, kernel_size=3, bias=True)
         self.mix = convolution(joined, setting.features, 1)
 
-    def forward(self, streams: tuple[Tensor, ...], given: Tensor) -> Fused:
+    def forward(self, streams: tuple[Tensor, ...], visible: Tensor) -> Fused:
         """Fuse streams (B, F, X, Y, Z) into one map of the same shape."""
-        masked = [zero_unless(s, given[:, i, None, None, None, None]) for i, s in enumerate(streams)]
+        masked = [zero_unless(s, visible[:, i, None, None, None, None]) for i, s in enumerate(streams)]
         gates = torch.sigmoid(self.gate(torch.cat(masked, 1)))
-        return Fused(self.mix(torch.cat([gates[:, i : i + 1] * s for i, s in enumerate(masked)], 1)), streams)
+        weighted = torch.cat([gates[:, i : i + 1] * s for i, s in enumerate(masked)], 1)
+        return Fused(map=self.mix(weighted), streams=streams)
