@@ -1,4 +1,4 @@
-"""A clean CT + MR dataset in miniature, made once, and what is needed to spoil a copy of it."""
+"""A small CT and MR dataset without faults, and functions to change a copy of it."""
 
 import json
 import shutil
@@ -32,9 +32,9 @@ prediction: {network: mr}
 
 def affine() -> np.ndarray:
     """Voxels of 3 mm, RAS."""
-    found = np.diag([3.0, 3.0, 3.0, 1.0])
-    found[:3, 3] = (-50, -40, 12)
-    return found
+    matrix = np.diag([3.0, 3.0, 3.0, 1.0])
+    matrix[:3, 3] = (-50, -40, 12)
+    return matrix
 
 
 def examination(seed: int) -> dict[str, np.ndarray]:
@@ -76,10 +76,10 @@ def write(path: Path, array: np.ndarray, where: np.ndarray | None = None) -> Non
     nib.save(nib.Nifti1Image(array, affine() if where is None else where), path)
 
 
-def change(path: Path, what: Callable[[np.ndarray], np.ndarray]) -> None:
+def change(path: Path, function: Callable[[np.ndarray], np.ndarray]) -> None:
     """Rewrite a volume's voxels."""
     image = nib.load(path)
-    nib.save(nib.Nifti1Image(what(np.asarray(image.dataobj).copy()), image.affine), path)
+    nib.save(nib.Nifti1Image(function(np.asarray(image.dataobj).copy()), image.affine), path)
 
 
 def describe(root: Path, **changes: Any) -> None:
@@ -114,7 +114,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(clean: Path, tmp_path: Path) -> Path:
-    """A copy of the clean dataset, to be spoilt."""
+    """A copy of the clean dataset, to be changed."""
     return Path(shutil.copytree(clean, tmp_path / "data"))
 
 

@@ -1,4 +1,4 @@
-"""What is done to a copy of the clean dataset to spoil it: each function plants one fault."""
+"""Functions that each plant one fault in a copy of the clean dataset."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is measured of a case, against closed forms and by hand."""
+"""Measurements of a case against closed forms and counts by hand."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg.checking.alignment import Look, alignment
-from wsseg.checking.dataset_facts import Span
-from wsseg.checking.intensities import content_digest, image_facts, thumbnail
-from wsseg.checking.outliers import departures
+from wsseg.checking.alignment import ModalityImage as Image
+from wsseg.checking.alignment import align
+from wsseg.checking.dataset_facts import SliceSpan
+from wsseg.checking.intensities import content_digest, measure_image, thumbnail
+from wsseg.checking.outliers import robust_z
 from wsseg.checking.rules.patients import families
 from wsseg.checking.rules.registration import looks_shifted
-from wsseg.checking.stroke_shapes import conflict, drawing_axis, label_facts, thickness
+from wsseg.checking.stroke_shapes import compare_labels, drawing_axis, measure_label, thickness
 from wsseg.core.cases import IGNORE
 
 RANDOM = np.random.default_rng(7)
@@ -24,7 +25,7 @@ def blobs(shape: tuple[int, int, int], sigma: float, seed: int) -> np.ndarray:
     return np.digitize(field, np.quantile(field, [0.25, 0.5, 0.75]))
 
 
-def test_a_digest_knows_an_image_however_it_is_stored() -> None:
+def test_a_digest_does_not_depend_on_order_and_type() -> None:
     image = RANDOM.integers(-900, 900, (7, 8, 9)).astype(np.int16)
     digest = content_digest(image)
     for same in (image.astype(np.float64), image[::-1], image.transpose(2, 0, 1), np.asfortranarray(image)):
@@ -36,7 +37,7 @@ def test_a_digest_knows_an_image_however_it_is_stored() -> None:
     assert content_digest(np.zeros((2, 3, 4))) != content_digest(np.zeros((2, 3, 5)))
 
 
-def test_a_thumbnail_is_the_mean_of_blocks_and_forgets_scale_and_offset() -> None:
+def test_a_thumbnail_is_the_mean_of_blocks_without_scale_and_offset() -> None:
     image = RANDOM.random((16, 24, 5)).astype(np.float32)
     blocks = image.reshape(8, 2, 8, 3, 5).mean((1, 3)).ravel()
     blocks -= blocks.mean()
@@ -48,9 +49,9 @@ def test_a_thumbnail_is_the_mean_of_blocks_and_forgets_scale_and_offset() -> Non
 def test_percentiles_leave_out_air_in_a_ct_and_zeros_elsewhere() -> None:
     array = np.full((10, 10, 10), -1000, np.float32)
     array[:, :, :5] = np.arange(500).reshape(10, 10, 5)
-    assert image_facts("ct", Path("a"), "ct", array).percentiles[2] == pytest.approx(249.5)
+    assert measure_image("ct", Path("a"), "ct", array).percentiles[2] == pytest.approx(249.5)
     array[array < 0] = 0
-    facts = image_facts("mr", Path("a"), "other", array)
+    facts = measure_image("mr", Path("a"), "other", array)
     assert facts.percentiles[2] == pytest.approx(250)
     assert (facts.low, facts.high, facts.zeros) == (0, 499, pytest.approx(0.501))
 
@@ -64,7 +65,7 @@ def test_a_long_stroke_is_as_thick_as_its_pen(width: int) -> None:
     assert thickness(np.full_like(label, IGNORE), np.zeros((5, 2), int)) is None
 
 
-def test_slices_are_taken_across_the_axis_that_strokes_do_not_run_along() -> None:
+def test_the_drawing_axis_is_the_one_that_strokes_do_not_run_along() -> None:
     curve = np.zeros((20, 20, 20), bool)
     curve[5, 3:15, ::3] = curve[5:15, 15, ::3] = True
     for axis in range(3):
@@ -81,25 +82,27 @@ def test_a_label_is_counted_slice_by_slice() -> None:
     ct, mr = np.zeros(label.shape), np.zeros(label.shape)
     ct[0, 0, 2] = ct[1, 1, 7] = -1000
     mr[1, 1, 7] = 5
-    facts = label_facts("s", Path("a"), label, 3, 2, {"ct": ("ct", ct), "mr": ("other", mr)})
+    facts = measure_label("s", Path("a"), label, 3, 2, {"ct": ("ct", ct), "mr": ("other", mr)})
     assert facts.counts == (5, 3, 0) and facts.annotated == 8 and facts.foreground == 3 and not facts.dense
-    assert facts.spans == (Span(4, 4, 1, 1), Span(2, 7, 2, 2), None) and facts.drawn == Span(2, 7, 3, 3)
-    assert facts.drawn.length == 6 and facts.slices == 10
+    assert facts.spans == (SliceSpan(4, 4, 1, 1), SliceSpan(2, 7, 2, 2), None) and facts.annotated_span == SliceSpan(
+        2, 7, 3, 3
+    )
+    assert facts.annotated_span.length == 6 and facts.slices == 10
     assert facts.outside == 1, "air in the CT and nothing in the MR"
 
 
 def test_a_conflict_counts_what_both_annotate() -> None:
-    here, there = (RANDOM.choice([0, 1, 2, IGNORE], (6, 7, 8)).astype(np.uint8) for _ in range(2))
-    there[here == 2] = 1
-    found = conflict("labelsTr", here, there, 3)
-    both = (here != IGNORE) & (there != IGNORE)
-    assert (found.both, found.differ) == (both.sum(), (both & (here != there)).sum())
-    assert found.worst == (2, 1)
-    same = conflict("labelsTr", here, here, 3)
+    label, other = (RANDOM.choice([0, 1, 2, IGNORE], (6, 7, 8)).astype(np.uint8) for _ in range(2))
+    other[label == 2] = 1
+    conflict = compare_labels("labelsTr", label, other, 3)
+    both = (label != IGNORE) & (other != IGNORE)
+    assert (conflict.both, conflict.differ) == (both.sum(), (both & (label != other)).sum())
+    assert conflict.worst == (2, 1)
+    same = compare_labels("labelsTr", label, label, 3)
     assert same.worst is None and same.worst_class[1] == 0
-    assert found.worst_class == ((both & ((here == 2) | (there == 2))).sum(),) * 2, "nowhere both say 2"
-    spared = conflict("labelsTr", here, there, 3, unannotated_classes=(1,))
-    assert spared.both == found.both - (both & (here == 0) & (there == 1)).sum(), "0 may mean the class nobody drew"
+    assert conflict.worst_class == ((both & ((label == 2) | (other == 2))).sum(),) * 2, "no voxel is 2 in both"
+    partial = compare_labels("labelsTr", label, other, 3, unannotated_classes=(1,))
+    assert partial.both == conflict.both - (both & (label == 0) & (other == 1)).sum(), "0 may be unannotated class 1"
 
 
 @pytest.mark.parametrize("shift", [(2, 0, -1), (0, -2, 2)])
@@ -110,34 +113,34 @@ def test_a_shift_is_found_in_mm_and_in_both_halves(shift: tuple[int, int, int], 
     moving = np.array([300.0, 500, 200, 900])[np.roll(tissue, [-s for s in shift], (0, 1, 2))]
     if kind == "other":
         moving[:5] = 0  # a field of view that ends
-    found = alignment(Look("a", "ct", fixed), Look("b", kind, moving), (3.0, 3.0, 4.0))
-    assert found is not None
-    assert found.shift_mm == (3 * shift[0], 3 * shift[1], 4 * shift[2]) == found.halves_mm[0] == found.halves_mm[1]
-    assert looks_shifted(found)
+    result = align(Image("a", "ct", fixed), Image("b", kind, moving), (3.0, 3.0, 4.0))
+    assert result is not None
+    assert result.shift_mm == (3 * shift[0], 3 * shift[1], 4 * shift[2]) == result.halves_mm[0] == result.halves_mm[1]
+    assert looks_shifted(result)
 
 
-def test_what_lies_well_or_tells_nothing_is_not_shifted() -> None:
+def test_aligned_or_uninformative_images_are_not_shifted() -> None:
     tissue = blobs((32, 30, 28), 1.5, seed=4)
     ct, mr = np.array([10.0, 40, 80, 20])[tissue], np.array([300.0, 500, 200, 900])[tissue]
-    aligned = alignment(Look("a", "ct", ct), Look("b", "other", mr), (3.0, 3.0, 3.0))
+    aligned = align(Image("a", "ct", ct), Image("b", "other", mr), (3.0, 3.0, 3.0))
     assert aligned is not None and aligned.shift_mm == (0, 0, 0) and aligned.gain == 0 and not looks_shifted(aligned)
-    assert aligned.information == pytest.approx(np.log(4), abs=0.01), "four tissues of a quarter each, told apart"
+    assert aligned.information == pytest.approx(np.log(4), abs=0.01), "four tissues of a quarter each"
     blurred = ndimage.gaussian_filter(np.roll(mr, 2, 0), 5)
-    unclear = alignment(Look("a", "ct", ct), Look("b", "other", blurred), (3.0, 3.0, 3.0))
+    unclear = align(Image("a", "ct", ct), Image("b", "other", blurred), (3.0, 3.0, 3.0))
     assert unclear is not None and not looks_shifted(unclear)
-    other = alignment(Look("a", "ct", ct), Look("b", "other", blobs(ct.shape, 1.5, 9) + 1.0), (3.0, 3.0, 3.0))
+    other = align(Image("a", "ct", ct), Image("b", "other", blobs(ct.shape, 1.5, 9) + 1.0), (3.0, 3.0, 3.0))
     assert other is not None and not looks_shifted(other)
-    slices = alignment(Look("a", "ct", ct), Look("b", "other", np.roll(mr, 1, 2)), (3.0, 3.0, 10.0))
-    assert slices is not None and slices.shift_mm == (0, 0, -10) and not looks_shifted(slices), "one step is none"
-    assert alignment(Look("a", "ct", ct), Look("b", "other", np.ones_like(mr)), (3.0, 3.0, 3.0)) is None
-    assert alignment(Look("a", "ct", ct[:9, :9, :9]), Look("b", "ct", mr[:9, :9, :9]), (3.0, 3.0, 3.0)) is None
+    slices = align(Image("a", "ct", ct), Image("b", "other", np.roll(mr, 1, 2)), (3.0, 3.0, 10.0))
+    assert slices is not None and slices.shift_mm == (0, 0, -10) and not looks_shifted(slices), "one step"
+    assert align(Image("a", "ct", ct), Image("b", "other", np.ones_like(mr)), (3.0, 3.0, 3.0)) is None
+    assert align(Image("a", "ct", ct[:9, :9, :9]), Image("b", "ct", mr[:9, :9, :9]), (3.0, 3.0, 3.0)) is None
 
 
-def test_departures_are_in_robust_deviations_of_the_others() -> None:
+def test_robust_z_is_in_robust_deviations_of_the_others() -> None:
     values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0]
-    assert departures(values, 0.1)[-1] == pytest.approx((100 - 3.5) / (1.4826 * 1.5))
-    assert departures([1.0] * 6 + [2.0], 0.5)[-1] == pytest.approx(2)
-    assert departures(values[:5], 0.1) == [0] * 5, "four others tell nothing"
+    assert robust_z(values, 0.1)[-1] == pytest.approx((100 - 3.5) / (1.4826 * 1.5))
+    assert robust_z([1.0] * 6 + [2.0], 0.5)[-1] == pytest.approx(2)
+    assert robust_z(values[:5], 0.1) == [0] * 5, "four others are too few"
 
 
 @pytest.mark.parametrize(
@@ -157,5 +160,5 @@ def test_departures_are_in_robust_deviations_of_the_others() -> None:
     ],
 )
 def test_names_that_share_a_part_with_a_number_look_like_one_patient(names: list[str], pattern: str | None) -> None:
-    found = families(names)
-    assert (found and found[0]) == pattern
+    groups = families(names)
+    assert (groups and groups[0]) == pattern

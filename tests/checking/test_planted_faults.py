@@ -1,4 +1,4 @@
-"""The corpus: one fault is planted in a copy of a clean dataset, and has to be found, named and answered."""
+"""Each planted fault in a copy of a clean dataset has to be found, with its place, numbers and remedy."""
 
 import os
 import shutil
@@ -53,11 +53,11 @@ from .spoiling import (
 
 ERROR, WARNING, HINT = Severity.ERROR, Severity.WARNING, Severity.HINT
 HELD_OUT = "04"
-"""Whom fold 0 of 4 holds out, beside another."""
+"""One of the two cases that fold 0 of 4 holds out."""
 
 
 class Plant(NamedTuple):
-    """A fault: how grave it is, what its line begins with, says, and tells to do, and what plants it."""
+    """A fault: its severity, the start of its line, parts of its text and remedy, and the function that plants it."""
 
     name: str
     severity: Severity
@@ -223,14 +223,14 @@ def test_the_clean_set_has_no_finding(clean: Path) -> None:
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
 def test_a_planted_fault_is_found(plant: Plant, copy: Path) -> None:
     plant.spoil(copy)
-    found = inspect(copy, *plant.overrides)
-    lines = [f"{finding.severity}: {finding.line}" for finding in found]
+    findings = inspect(copy, *plant.overrides)
+    lines = [f"{finding.severity}: {finding.line}" for finding in findings]
     hits = [
         finding
-        for finding in found
+        for finding in findings
         if finding.severity is plant.severity and plant.says in finding.line and plant.remedy in finding.line
         and finding.line.startswith((plant.where, str(copy / plant.where)))
     ]  # fmt: skip
     assert hits, "\n".join(lines)
     if plant.severity is not ERROR:
-        assert not [finding.line for finding in found if finding.severity is ERROR]
+        assert not [finding.line for finding in findings if finding.severity is ERROR]

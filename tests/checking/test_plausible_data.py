@@ -1,4 +1,4 @@
-"""What a lab may well have and is no fault of it, and what may go wrong while its files are looked at."""
+"""Plausible data that must not be reported, and errors while files are read."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,16 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wsseg.checking.dataset_facts import CaseFacts, LabelFacts, Span
+from wsseg.checking.dataset_facts import CaseFacts, LabelFacts, SliceSpan
 from wsseg.checking.finding import Severity
-from wsseg.checking.report import judge_named
+from wsseg.checking.report import load_rule
 from wsseg.commands import _inspect
 from wsseg.core.cases import Case
 from wsseg.data.loading import Loaded, load_case
 
 from .conftest import CASES, change, describe, inspect
 from .spoiling import CT, DENSE, DRAWN, MR, file, remove, swapped_for, without
-from .test_every_rule import survey
+from .test_every_rule import dataset_facts
 
 
 def lines(root: Path, *overrides: str) -> list[str]:
@@ -59,22 +59,21 @@ def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monke
 
     monkeypatch.setattr(_inspect, "load_case", lost)
     change(copy / file(DRAWN, "03"), swapped_for(7))
-    found = [finding.line for finding in inspect(copy) if finding.severity is Severity.ERROR]
-    assert found[0] == f"{copy / file(MR)}: no such file"
-    assert found[1].startswith(f"{copy / file(CT, '02')}: cannot be read (Input/output error): see that it is there")
-    assert found[2].startswith(f"{copy / file(DRAWN, '03')}: holds 7")
+    errors = [finding.line for finding in inspect(copy) if finding.severity is Severity.ERROR]
+    for line, path, words in zip(errors, (MR, CT, DRAWN), ("no such", "Input/output error", "7"), strict=True):
+        assert str(copy / file(path, f"{1 + errors.index(line):02d}")) in line and words in line
 
 
 def test_a_case_that_cannot_be_measured_is_a_finding(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(opened: _inspect.Opened, *rest: object) -> _inspect.CaseFacts:
-        if opened.case.name == "case_01":
+    def broken(volumes: _inspect.CaseVolumes, *rest: object) -> _inspect.CaseFacts:
+        if volumes.case.name == "case_01":
             raise ZeroDivisionError("division by zero")
-        return measure(opened, *rest)  # type: ignore[arg-type]
+        return measure(volumes, *rest)  # type: ignore[arg-type]
 
-    measure = _inspect.measure
-    monkeypatch.setattr(_inspect, "measure", broken)
-    (found,) = lines(copy)
-    assert found.startswith("case_01: could not be measured (ZeroDivisionError: division by zero), so less was looked")
+    measure = _inspect.measure_case
+    monkeypatch.setattr(_inspect, "measure_case", broken)
+    (line,) = lines(copy)
+    assert line.startswith("case_01: ") and "ZeroDivisionError: division by zero" in line and "report it" in line
 
 
 def boxed(array: np.ndarray) -> np.ndarray:
@@ -97,10 +96,21 @@ def test_boxes_with_a_core_are_not_taken_for_unpainted_strokes(copy: Path) -> No
 
 def strokes_as_wide_as_their_class(widths: tuple[int, ...]) -> tuple[LabelFacts, LabelFacts]:
     """Strokes, one voxel thick, across discs of ten slices each, and the discs: (strokes, dense)."""
-    spans = (None, *(Span(0, 9, 10, 1) for _ in widths))
+    spans = (None, *(SliceSpan(0, 9, 10, 1) for _ in widths))
     counts = [(500, *(10 * w for w in widths)), (10**6, *(round(10 * np.pi * w**2 / 4) for w in widths))]
     strokes, dense = (
-        LabelFacts("f", Path("f"), 2, 10, v, c, spans, Span(0, 9, 10, 1), 1.0, 0)
+        LabelFacts(
+            folder="f",
+            path=Path("f"),
+            axis=2,
+            slices=10,
+            voxels=v,
+            counts=c,
+            spans=spans,
+            annotated_span=SliceSpan(0, 9, 10, 1),
+            thickness_voxels=1.0,
+            outside=0,
+        )
         for c, v in zip(counts, (10**7, sum(counts[1])), strict=True)
     )
     return strokes, dense
@@ -112,9 +122,9 @@ def test_a_small_structure_may_be_drawn_more_densely_than_large_ones() -> None:
         strokes, dense = strokes_as_wide_as_their_class(widths)
         if expected:
             strokes = replace(strokes, counts=(500, strokes.counts[1], strokes.counts[2], strokes.counts[3] // 8))
-        case = CaseFacts("case_0", "case_0", True, annotation=strokes, others=(dense,))
-        asked = replace(survey(case), classes=("background", "nerve", "brain", "lung"))
-        assert len(list(judge_named("shares")(asked))) == expected
+        case = CaseFacts(name="case_0", patient="case_0", has_annotation=True, annotation=strokes, others=(dense,))
+        asked = replace(dataset_facts(case), classes=("background", "nerve", "brain", "lung"))
+        assert len(list(load_rule("shares")(asked))) == expected
 
 
 def test_a_case_is_odd_where_it_lies_far_off_what_the_cases_vary_by() -> None:
@@ -122,12 +132,13 @@ def test_a_case_is_odd_where_it_lies_far_off_what_the_cases_vary_by() -> None:
 
     def drawn(part: float) -> CaseFacts:
         facts, _ = strokes_as_wide_as_their_class((1, 1))
-        return CaseFacts(
-            "c", "c", True, annotation=replace(facts, counts=(0, round(2000 * (1 - part)), round(2000 * part)))
-        )
+        strokes = replace(facts, counts=(0, round(2000 * (1 - part)), round(2000 * part)))
+        return CaseFacts(name="c", patient="c", has_annotation=True, annotation=strokes)
 
     varied = [drawn(part) for part in (0.01, 0.02, 0.04, 0.1, 0.15, 0.25, 0.4, 0.5, 0.6)]
     steady = [drawn(part) for part in np.linspace(0.4, 0.6, 9)]
     odd = drawn(0.01)
-    asked = (replace(survey(*cases, odd), classes=("background", "tumour", "node")) for cases in (varied, steady))
-    assert [len(list(judge_named("shares")(one))) for one in asked] == [0, 1]
+    asked = (
+        replace(dataset_facts(*cases, odd), classes=("background", "tumour", "node")) for cases in (varied, steady)
+    )
+    assert [len(list(load_rule("shares")(one))) for one in asked] == [0, 1]

@@ -1,1 +1,1 @@
-"""What is wrong with a dataset, found before anything is trained on it: facts of every case, and judges of them."""
+"""Find faults of a dataset before training: measure every case, then run the rules in `rules/`."""

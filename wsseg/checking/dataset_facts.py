@@ -1,4 +1,4 @@
-"""What is known of a dataset after every file was read once: small frozen records, and no volume among them."""
+"""Measurements of a dataset after every file was read once. Small frozen records; only `CaseVolumes` holds arrays."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from wsseg.core.cases import Case, Spacing, Triple
 from wsseg.volumes.nifti import Array, Grid
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A case in memory, as those who read it hand it over.
+@dataclass(frozen=True, kw_only=True)
+class CaseVolumes:
+    """The arrays of one case, as input of the measurements.
 
     Attributes:
-        images: Raw intensities by modality, (X, Y, Z) float32; None where the case lacks it.
-        grid: Where the voxels of all of them lie.
-        label: The annotation to learn from, uint8 with IGNORE; None where nobody annotated the case.
-        others: Further label maps of the case with their files, by the folder they lie in: dense labels, other sets.
-        orientations: How each file lies on disk: path -> RAS, LPS, ...
+        images: Raw intensities by modality, (X, Y, Z) float32; None if the case lacks the modality.
+        grid: The voxel grid of all arrays.
+        label: The annotation to learn from, uint8 with IGNORE; None if the case is not annotated.
+        other_labels: Further label maps of the case (dense labels, other annotation sets): folder -> (file, array).
+        orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
     """
 
     case: Case
     images: Mapping[str, Array | None]
     grid: Grid
     label: Array | None
-    others: Mapping[str, tuple[Path, Array]]
+    other_labels: Mapping[str, tuple[Path, Array]]
     orientations: Mapping[Path, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """One image.
+    """Measurements of one image.
 
     Attributes:
-        kind: `ct` is in HU; `other` has units of its own.
-        low: The lowest value.
-        high: The highest.
-        percentiles: The 1st, 5th, 50th, 95th and 99th: of a CT over what is denser than air, else over what is not 0.
+        kind: `ct` (Hounsfield units) or `other` (arbitrary units).
+        low: Lowest value.
+        high: Highest value.
+        percentiles: 1st, 5th, 50th, 95th and 99th percentile; of a CT over voxels above -500 HU, else over nonzero
+            voxels.
         deviation: Standard deviation over the same voxels.
         zeros: Share of voxels that are exactly 0.
-        digest: The same for all images that hold the same values, in whatever order and type they are stored.
-        thumbnail: Means of at most 8 x 8 x 8 blocks, their mean 0 and their length 1.
+        digest: Hash of the values that does not depend on their order and storage type.
+        thumbnail: Means of at most 8 x 8 x 8 blocks, flat, shifted and scaled to mean 0 and Euclidean norm 1.
     """
 
     modality: str
@@ -61,34 +62,41 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class Span:
-    """In which slices a class lies: the first, the last, in how many, and in how many rows of neighbours."""
+class SliceSpan:
+    """The slices that hold a class.
+
+    Attributes:
+        first: Index of the first slice.
+        last: Index of the last slice.
+        slices: Number of slices that hold the class.
+        runs: Number of runs of adjacent slices.
+    """
 
     first: int
     last: int
     slices: int
-    rows: int
+    runs: int
 
     @property
     def length(self) -> int:
-        """Slices from the first to the last."""
+        """Number of slices from the first to the last, both included."""
         return self.last - self.first + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelFacts:
-    """One label map.
+    """Measurements of one label map.
 
     Attributes:
-        folder: The folder below the dataset that it lies in.
-        axis: Across which its slices are taken: 0, 1, 2 for x, y, z.
-        slices: How many the volume has.
-        voxels: How many the volume has.
-        counts: Annotated voxels of each class.
-        spans: Where each class lies; None where it is nowhere.
-        drawn: Where anything is annotated; None where nothing is.
-        thickness_voxels: Width of the pen that would have drawn its foreground; None where there is none.
-        outside: Annotated foreground voxels in which every image of the case is empty.
+        folder: Its folder, relative to the dataset.
+        axis: Normal of the slices: 0, 1, 2 for x, y, z.
+        slices: Number of slices of the volume.
+        voxels: Number of voxels of the volume.
+        counts: Annotated voxels by class.
+        spans: Slices by class; None for a class without a voxel.
+        annotated_span: Slices that hold any annotation; None if there is none.
+        thickness_voxels: Estimated pen width of the foreground; None if there is no foreground.
+        outside: Number of annotated foreground voxels in which every image of the case is empty.
     """
 
     folder: str
@@ -97,19 +105,19 @@ class LabelFacts:
     slices: int
     voxels: int
     counts: tuple[int, ...]
-    spans: tuple[Span | None, ...]
-    drawn: Span | None
+    spans: tuple[SliceSpan | None, ...]
+    annotated_span: SliceSpan | None
     thickness_voxels: float | None
     outside: int
 
     @property
     def annotated(self) -> int:
-        """Annotated voxels of all classes."""
+        """Number of annotated voxels, all classes."""
         return sum(self.counts)
 
     @property
     def foreground(self) -> int:
-        """Annotated voxels of all classes but the background."""
+        """Number of annotated voxels of all classes except the background."""
         return sum(self.counts[1:])
 
     @property
@@ -118,17 +126,17 @@ class LabelFacts:
         return self.annotated == self.voxels
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """What the annotation of a case and another label map of it say of the same voxels.
+@dataclass(frozen=True, kw_only=True)
+class LabelConflict:
+    """Comparison of a case's annotation with another label map of the same case.
 
     Attributes:
-        folder: Where the other label map lies.
-        both: Voxels that both annotate.
-        differ: Those of them that get different classes.
-        worst: The most frequent difference: class here, class there.
-        worst_class: Of the foreground class on which they agree least: voxels that either calls so, and how many of
-            them the other calls otherwise.
+        folder: Folder of the other label map, relative to the dataset.
+        both: Number of voxels annotated in both.
+        differ: Number of those with different classes.
+        worst: Most frequent difference: (class in the annotation, class in the other map); None if there is none.
+        worst_class: For the foreground class with the lowest agreement: (voxels of the class in either map, voxels of
+            it in one map only).
     """
 
     folder: str
@@ -138,21 +146,21 @@ class Conflict:
     worst_class: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """How two modalities of a case lie to each other: the shift that makes one tell most about the other.
+    """The shift between two modalities of a case that maximises their mutual information.
 
     Attributes:
         fixed: The modality that stays.
         moving: The modality that is shifted.
-        shift_mm: The best shift of `moving` along x, y, z; (0, 0, 0) where it lies best as it is.
-        halves_mm: The best shift as either half of the voxels sees it alone.
-        step_mm: How far apart the shifts lie that were tried.
+        shift_mm: Best shift of `moving` along x, y, z; (0, 0, 0) if the modalities are aligned.
+        halves_mm: Best shift according to each half of the voxels alone.
+        step_mm: Step of the search along x, y, z.
         information: Mutual information without a shift, in nats.
-        gain: How much more there is with the best one, as a share of `information`.
-        sharpness: What share of it is lost two steps away from the best: little where one of the two is blurred or
-            shows something else, and then the best shift means nothing.
-        inside: The best shift is not at the edge of those that were tried.
+        gain: Relative increase of the mutual information by the best shift.
+        sharpness: Relative decrease of the mutual information two steps away from the best shift. A low value means
+            that one image is blurred or shows something else; the best shift is then unreliable.
+        inside: Whether the best shift lies inside the search range rather than at its edge.
     """
 
     fixed: str
@@ -166,18 +174,25 @@ class Alignment:
     inside: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """One case. Of one that could not be read nothing is known but its `faults`.
+    """Measurements of one case. If its images could not be read, there are only `faults` and `warnings`.
 
     Attributes:
-        name: The case's name.
-        patient: Whom it belongs to.
-        has_annotation: Whether it has an annotation file.
-        lacking: Modalities of which it has no file.
-        faults: Why it cannot be trained on.
-        doubts: What is wrong with files that this training never opens.
-        orientations: How each of its files lies on disk: path -> RAS, LPS, ...
+        name: Name of the case.
+        patient: Name of the patient.
+        has_annotation: Whether there is an annotation file.
+        lacking: Modalities without a file.
+        faults: Why training cannot use the case.
+        warnings: Faults of files that this training does not read.
+        shape: Voxels along x, y, z.
+        spacing_mm: Voxel size along x, y, z.
+        orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
+        images: One entry per image.
+        annotation: The annotation to learn from.
+        others: Further label maps: dense labels, other annotation sets.
+        conflicts: The annotation compared with each of `others`.
+        alignments: The first modality compared with each further one.
     """
 
     name: str
@@ -185,41 +200,48 @@ class CaseFacts:
     has_annotation: bool
     lacking: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     shape: Triple = (0, 0, 0)
     spacing_mm: Spacing = (0.0, 0.0, 0.0)
     orientations: Mapping[Path, str] = field(default_factory=dict)
     images: tuple[ImageFacts, ...] = ()
     annotation: LabelFacts | None = None
     others: tuple[LabelFacts, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
+    conflicts: tuple[LabelConflict, ...] = ()
     alignments: tuple[Alignment, ...] = ()
 
     @property
-    def known(self) -> bool:
-        """Whether it could be read."""
+    def readable(self) -> bool:
+        """Whether its images could be read."""
         return bool(self.images)
 
+    @property
+    def dense_label(self) -> LabelFacts | None:
+        """The first dense label map among `others`; None if there is none."""
+        return next((other for other in self.others if other.dense), None)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """All that is known when every file has been read: what a judge looks at.
+    """Measurements of a whole dataset: the input of every rule.
 
     Attributes:
-        annotation: The folder below `root` to learn from.
-        classes: Names of the classes by label value, background first.
-        ignore_value: How a voxel that nobody annotated is stored; None where the set declares no such value.
-        ending: What the names of images end in.
-        numbers: Modality -> the number its files bear.
-        declared_cases: How many cases dataset.json says there are; None where it says nothing.
-        found_cases: How many have an image in imagesTr, of whatever modality.
-        test_patients: Whose images lie in imagesTs: case -> patient.
-        folds: Whom each fold holds out; empty where nobody is ever held out.
-        fold: The recipe's fold.
-        patient: `data.patient`.
-        unlabelled_share: `data.unlabelled_share`.
-        faults: What is wrong with the folder itself.
-        doubts: What is wrong with other annotation sets in it.
+        root: The dataset folder.
+        annotation: The annotation folder to learn from, relative to `root`.
+        classes: Class names by label value, background first.
+        ignore_value: Stored value of an unannotated voxel; None if the annotation declares none.
+        ending: File name ending of the images.
+        numbers: Modality -> number in its file names.
+        declared_cases: `numTraining` of dataset.json; None if it has no such entry.
+        found_cases: Number of cases with an image of any modality in imagesTr.
+        test_patients: Cases in imagesTs: case -> patient.
+        cases: The training cases, annotated or not.
+        folds: Held-out cases by fold; empty if the recipe holds out none.
+        fold: `data.fold` of the recipe.
+        patient: `data.patient` of the recipe.
+        unlabelled_share: `data.unlabelled_share` of the recipe.
+        faults: Faults of the folder itself.
+        warnings: Faults of annotation sets that this training does not read.
     """
 
     root: Path
@@ -237,19 +259,28 @@ class DatasetFacts:
     patient: str | None
     unlabelled_share: float
     faults: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
-    def drawn(self) -> tuple[tuple[CaseFacts, LabelFacts], ...]:
-        """The cases whose annotation could be read, with it."""
+    def annotated(self) -> tuple[tuple[CaseFacts, LabelFacts], ...]:
+        """The cases whose annotation could be read, each with the measurements of the annotation."""
         return tuple((case, case.annotation) for case in self.cases if case.annotation is not None)
 
     @property
     def folder(self) -> Path:
-        """The folder to learn from."""
+        """The annotation folder to learn from."""
         return self.root / self.annotation
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether any annotated case could not be read. Totals over all cases are then incomplete."""
+        return any(case.has_annotation and not case.readable for case in self.cases)
+
+    def held_out(self, fold: int | None) -> frozenset[str]:
+        """Return the names of the cases that `fold` holds out; empty if `fold` is None."""
+        return self.folds[fold] if fold is not None and self.folds else frozenset()
+
     def training(self, fold: int | None) -> tuple[CaseFacts, ...]:
-        """Return the cases that a fold trains on; all of them where it holds nobody out."""
-        held = self.folds[fold] if fold is not None and self.folds else frozenset[str]()
-        return tuple(case for case in self.cases if case.name not in held)
+        """Return the training cases of `fold`; all cases if `fold` is None."""
+        held_out = self.held_out(fold)
+        return tuple(case for case in self.cases if case.name not in held_out)

@@ -1,22 +1,21 @@
-"""One thing that was found: how grave it is, and a line that names the place, the numbers and the remedy."""
+"""A finding: its severity, and one line with the place, the numbers and the remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 
 class Severity(StrEnum):
-    """How grave a finding is."""
+    """Severity of a finding."""
 
     ERROR = "error"
-    """Training cannot, or must not, go on."""
+    """Training would fail, or its result would be invalid."""
     WARNING = "warning"
-    """Training goes on, and its result is likely to suffer."""
+    """Training runs, but its result is likely to suffer."""
     HINT = "hint"
-    """Something is unusual; a person knows whether it is meant."""
+    """Something unusual that may be intended."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,10 @@ class Finding:
     """One finding.
 
     Attributes:
-        severity: How grave it is.
-        where: The file, folder or key that it is about; empty where `what` says so itself.
-        what: What was found, with its numbers.
-        remedy: What to do; empty where `what` says so itself.
+        severity: Error, warning or hint.
+        where: The file, folder or recipe key; empty if `what` names it.
+        what: Description with numbers.
+        remedy: What to do; empty if `what` says it.
     """
 
     severity: Severity
@@ -42,25 +41,20 @@ class Finding:
 
 
 def error(where: Path | str, what: str, remedy: str = "") -> Finding:
-    """Return what keeps a training from going on."""
+    """Return a finding of severity `ERROR`."""
     return Finding(Severity.ERROR, str(where), what, remedy)
 
 
 def warning(where: Path | str, what: str, remedy: str = "") -> Finding:
-    """Return what a training's result is likely to suffer from."""
+    """Return a finding of severity `WARNING`."""
     return Finding(Severity.WARNING, str(where), what, remedy)
 
 
 def hint(where: Path | str, what: str, remedy: str = "") -> Finding:
-    """Return what is unusual."""
+    """Return a finding of severity `HINT`."""
     return Finding(Severity.HINT, str(where), what, remedy)
 
 
 def many(number: int, word: str) -> str:
-    """Say how many of something there are: `1 case`, `3 cases`."""
+    """Return a number with its noun: `1 case`, `3 cases`."""
     return f"{number} {word}{'s' * (number != 1)}"
-
-
-def some(names: Sequence[str], most: int = 6) -> str:
-    """Name the first few of many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

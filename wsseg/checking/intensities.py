@@ -1,4 +1,4 @@
-"""What an image's intensities say: their spread, and two marks by which its copies are found."""
+"""Measurements of an image: percentiles, and two fingerprints that identify copies of it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from wsseg.volumes.nifti import Array
 
 PERCENTILES = (1, 5, 50, 95, 99)
 SAMPLE = 2**19
-"""Percentiles of that many voxels are those of the volume to a hundredth of a percent."""
+"""Number of voxels that percentiles are estimated from."""
 AIR_HU = -500.0
-"""Below it a CT shows air or lung, and how much of that is in it hangs on how it was cropped."""
+"""Voxels below are air or lung. Their share depends on the cropping, so the percentiles of a CT leave them out."""
 THUMBNAIL_EDGE = 8
+"""Blocks of a thumbnail along each axis."""
 
 
-def image_facts(modality: str, path: Path, kind: str, array: Array) -> ImageFacts:
-    """Measure one image (X, Y, Z), finite."""
+def measure_image(modality: str, path: Path, kind: str, array: Array) -> ImageFacts:
+    """Measure one image (X, Y, Z) of finite values; `kind` is `ct` or `other`."""
     flat = array.reshape(-1)
-    sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # an odd step meets every place of a row
+    sample = flat[:: max(1, flat.size // SAMPLE) | 1]  # an odd step samples every position of a row
     inside = sample[sample > AIR_HU] if kind == "ct" else sample[sample != 0]
     inside = (inside if inside.size else sample).astype(np.float64)
     return ImageFacts(
@@ -39,16 +40,16 @@ def image_facts(modality: str, path: Path, kind: str, array: Array) -> ImageFact
 
 
 def content_digest(array: Array) -> int:
-    """Hash the values of an image, whatever their order and type: its copies have the same digest.
+    """Hash the values of an image independently of their order and storage type.
 
-    The sum, modulo 2^64, of a hash of each voxel as float32 (the finaliser of splitmix64): an image that was turned,
-    mirrored, given another affine or stored in another type keeps it.
+    The digest is the sum modulo 2^64 of a hash (the finaliser of splitmix64) of each voxel as float32. A copy that was
+    rotated, mirrored, stored in another type or given another affine has the same digest.
 
     Source: Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
     """
     total = array.size
     for plane in array:
-        mixed = (np.asarray(plane, np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0: -0 is 0
+        mixed = (np.asarray(plane, np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0 turns -0 into 0
         mixed += np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -57,12 +58,12 @@ def content_digest(array: Array) -> int:
 
 
 def thumbnail(array: Array) -> npt.NDArray[np.float32]:
-    """Return the means of at most 8 x 8 x 8 blocks, flat, with mean 0 and length 1 (0 everywhere: a constant image)."""
+    """Return the means of at most 8 x 8 x 8 blocks, flat, with mean 0 and norm 1; all 0 for a constant image."""
     small: Array = array
     for axis, n in enumerate(array.shape):
         edges = np.linspace(0, n, min(n, THUMBNAIL_EDGE) + 1).astype(int)
         widths = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(3)])
         small = np.add.reduceat(small, edges[:-1], axis=axis, dtype=np.float64) / widths
     small = small.ravel() - small.mean()
-    length = float(np.linalg.norm(small))
-    return (small / length if length > 0 else small).astype(np.float32)
+    norm = float(np.linalg.norm(small))
+    return (small / norm if norm > 0 else small).astype(np.float32)

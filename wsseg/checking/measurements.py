@@ -1,4 +1,4 @@
-"""One case in memory -> the facts of it; its volumes are let go afterwards."""
+"""Measure one case: volumes in memory -> `CaseFacts`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wsseg.checking.alignment import Look, alignment
-from wsseg.checking.dataset_facts import Alignment, CaseFacts, Opened
-from wsseg.checking.intensities import image_facts
-from wsseg.checking.stroke_shapes import conflict, drawing_axis, label_facts
+from wsseg.checking.alignment import ModalityImage, align
+from wsseg.checking.dataset_facts import Alignment, CaseFacts, CaseVolumes
+from wsseg.checking.intensities import measure_image
+from wsseg.checking.stroke_shapes import compare_labels, drawing_axis, measure_label
 
 _FUNCTIONAL = r"(?i)(?<![a-z])(pet|pt|nm|suv|fdg|psma|spect|(rt)?dose)(?![a-z])"
-"""Channels that show no anatomy; PT and NM are DICOM's words for PET and for nuclear medicine."""
+"""Names of channels that show no anatomy. PT and NM are the DICOM codes of PET and nuclear medicine."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all cases.
+@dataclass(frozen=True, kw_only=True)
+class MeasurementSettings:
+    """What is the same for all cases of a dataset.
 
     Attributes:
-        classes: C, background included.
+        classes: Number of classes, background included.
         kinds: Modality -> `ct` or `other`.
-        channels: Modality -> its name in dataset.json.
-        annotation: The folder to learn from.
+        channels: Modality -> its channel name in dataset.json.
+        annotation: The annotation folder to learn from, relative to the dataset.
     """
 
     classes: int
@@ -32,49 +32,62 @@ class Setting:
     annotation: str
 
 
-def measure(opened: Opened, setting: Setting, faults: tuple[str, ...] = (), doubts: tuple[str, ...] = ()) -> CaseFacts:
-    """Measure a case whose images could be read; `faults` and `doubts` are what was wrong with other files of it."""
-    case, spacing = opened.case, opened.grid.spacing_mm
-    images = {name: (setting.kinds[name], array) for name, array in opened.images.items() if array is not None}
+def measure_case(
+    case_volumes: CaseVolumes,
+    settings: MeasurementSettings,
+    faults: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> CaseFacts:
+    """Measure a case whose images could be read.
+
+    Args:
+        case_volumes: The arrays of the case.
+        settings: What is the same for all cases.
+        faults: Faults of its other files that keep training from using the case.
+        warnings: Faults of its other files that training does not read.
+    """
+    case, spacing = case_volumes.case, case_volumes.grid.spacing_mm
+    images = {name: (settings.kinds[name], array) for name, array in case_volumes.images.items() if array is not None}
     annotation, others, conflicts = None, [], []
-    if case.annotation is not None and opened.label is not None:
-        axis = drawing_axis(opened.label, spacing)
-        annotation = label_facts(setting.annotation, case.annotation, opened.label, setting.classes, axis, images)
-        for folder, (file, label) in opened.others.items():
-            others.append(label_facts(folder, file, label, setting.classes, axis, images))
-            conflicts.append(conflict(folder, opened.label, label, setting.classes, case.unannotated_classes))
+    if case.annotation is not None and case_volumes.label is not None:
+        label, classes = case_volumes.label, settings.classes
+        axis = drawing_axis(label, spacing)
+        annotation = measure_label(settings.annotation, case.annotation, label, classes, axis, images)
+        for folder, (file, other) in case_volumes.other_labels.items():
+            others.append(measure_label(folder, file, other, classes, axis, images))
+            conflicts.append(compare_labels(folder, label, other, classes, case.unannotated_classes))
     return CaseFacts(
         name=case.name,
         patient=case.patient,
         has_annotation=case.annotation is not None,
         lacking=tuple(name for name, path in case.images.items() if path is None),
         faults=faults,
-        doubts=doubts,
-        shape=opened.grid.shape,
+        warnings=warnings,
+        shape=case_volumes.grid.shape,
         spacing_mm=spacing,
-        orientations=opened.orientations,
+        orientations=case_volumes.orientations,
         images=tuple(
-            image_facts(name, path, kind, array)
+            measure_image(name, path, kind, array)
             for name, (kind, array) in images.items()
             if (path := case.images[name]) is not None
         ),
         annotation=annotation,
         others=tuple(others),
         conflicts=tuple(conflicts),
-        alignments=_alignments(opened, setting),
+        alignments=_align_modalities(case_volumes, settings),
     )
 
 
-def _alignments(opened: Opened, setting: Setting) -> tuple[Alignment, ...]:
-    """Align every modality of a case that shows anatomy to the first one.
+def _align_modalities(case_volumes: CaseVolumes, settings: MeasurementSettings) -> tuple[Alignment, ...]:
+    """Align every anatomical modality of a case with the first one.
 
-    PET, SPECT and doses are left out: mutual information is no guide to where uptake or a dose belongs. In 26
-    sarcomas whose uptake shows the tumour its best shift of PET against CT was over 8 mm off the tumour's in 13.
+    PET, SPECT and dose images are left out: mutual information is no reliable guide to the position of an uptake or a
+    dose (in 13 of 26 sarcomas its best shift of PET against CT was off by more than 8 mm).
     """
     anatomical = [
-        Look(name, setting.kinds[name], array)
-        for name, array in opened.images.items()
-        if array is not None and not re.search(_FUNCTIONAL, setting.channels[name])
+        ModalityImage(name, settings.kinds[name], array)
+        for name, array in case_volumes.images.items()
+        if array is not None and not re.search(_FUNCTIONAL, settings.channels[name])
     ]
-    found = (alignment(anatomical[0], other, opened.grid.spacing_mm) for other in anatomical[1:])
-    return tuple(one for one in found if one is not None)
+    alignments = (align(anatomical[0], other, case_volumes.grid.spacing_mm) for other in anatomical[1:])
+    return tuple(alignment for alignment in alignments if alignment is not None)

@@ -1,4 +1,4 @@
-"""How far one case lies from the others."""
+"""Robust z-scores of one number per case."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEAST_OTHERS = 5
-"""From fewer other cases nobody knows what is usual."""
+MIN_OTHERS = 5
+"""With fewer other cases the usual range is unknown."""
 
 
-def departures(values: Sequence[float], floor: float) -> list[float]:
-    """Return how far each value lies from the median of the others, in their robust standard deviations.
+def robust_z(values: Sequence[float], floor: float) -> list[float]:
+    """Return the robust z-score of each value relative to all other values.
 
-    (x - median) / max(1.4826 median |others - median|, floor), signed; 0 for all where there are under five others.
+    z = (x - median) / max(1.4826 * median |others - median|, floor), signed. All scores are 0 with fewer than five
+    other values.
 
     Args:
-        values: One number a case.
-        floor: The least deviation that is taken for usual: others that agree by chance make nobody an outlier.
+        values: One number per case.
+        floor: Smallest standard deviation to assume, so that values which agree by chance do not make an outlier.
     """
     array = np.asarray(values, float)
-    found = []
+    if len(array) <= MIN_OTHERS:
+        return [0.0] * len(array)
+    scores = []
     for n, value in enumerate(array):
         others = np.delete(array, n)
-        if len(others) < LEAST_OTHERS:
-            return [0.0] * len(array)
-        middle = np.median(others)
-        spread = 1.4826 * np.median(np.abs(others - middle))  # the deviation of normal numbers
-        found.append(float((value - middle) / max(spread, floor)))
-    return found
+        median = np.median(others)
+        deviation = 1.4826 * np.median(np.abs(others - median))  # the standard deviation of normal numbers
+        scores.append(float((value - median) / max(deviation, floor)))
+    return scores

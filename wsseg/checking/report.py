@@ -1,4 +1,4 @@
-"""Facts -> findings: every file of `judges` is asked, and what they find is shown by severity."""
+"""Run all rules on the measurements of a dataset and show their findings by severity."""
 
 from __future__ import annotations
 
@@ -12,62 +12,67 @@ from wsseg.checking.finding import Finding, Severity, warning
 from wsseg.core.reporter import Reporter
 from wsseg.recipe import plugins
 
-MOST_LINES = 8
-"""Of findings that differ in their place and numbers only, so many get a line each; errors all do."""
-JUDGES = "checking.judges"
+RULES = "checking.rules"
+MAX_LINES = 8
+"""Similar warnings and hints beyond this number share one line. Every error has a line of its own."""
+
+Rule = Callable[[DatasetFacts], Iterable[Finding]]
 
 
-def judge(survey: DatasetFacts) -> tuple[Finding, ...]:
-    """Return all that is found, errors first; of one severity in the order of the judges' names."""
-    found = [finding for name in plugins.names(JUDGES) for finding in _asked(name, survey)]
-    order = list(Severity)
-    return tuple(sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.severity)))
+def run_rules(dataset: DatasetFacts) -> tuple[Finding, ...]:
+    """Return the findings of all rules without repetitions, errors first, then in the order of the rules' names."""
+    findings = [finding for name in plugins.names(RULES) for finding in _run(name, dataset)]
+    severities = list(Severity)
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: severities.index(finding.severity)))
 
 
-def _asked(name: str, survey: DatasetFacts) -> Iterator[Finding]:
-    """Ask one judge. One that breaks off takes no other's findings with it."""
+def _run(name: str, dataset: DatasetFacts) -> Iterator[Finding]:
+    """Run one rule. A rule that raises becomes a warning, and the other rules still run."""
     try:
-        yield from judge_named(name)(survey)
+        yield from load_rule(name)(dataset)
     except Exception as error:
-        said = f"broke off ({type(error).__name__}: {error}): more of what it looks for may be there"
-        yield warning(f"the judge {name!r} of check", said, "report it, this is a fault of wsseg and not of your data")
+        what = f"failed with {type(error).__name__}: {error}, so faults of its kind may be missing from this list"
+        yield warning(
+            f"wsseg/checking/rules/{name}.py", what, "report it, this is a fault of wsseg and not of your data"
+        )
 
 
-def judge_named(name: str) -> Callable[[DatasetFacts], Iterable[Finding]]:
-    """Return the function `judge` of the file of that name."""
-    asked: Callable[[DatasetFacts], Iterable[Finding]] = importlib.import_module(f"wsseg.{JUDGES}.{name}").judge
-    return asked
+def load_rule(name: str) -> Rule:
+    """Return the function `find` of `rules/NAME.py`."""
+    rule: Rule = importlib.import_module(f"wsseg.{RULES}.{name}").find
+    return rule
 
 
-def show(findings: Sequence[Finding], report: Reporter) -> None:
-    """Say all findings but the errors, which whoever ends the verb says, and how many there are of each kind.
+def show_findings(findings: Sequence[Finding], report: Reporter) -> None:
+    """Show all warnings and hints, and the number of findings by severity. The caller shows the errors.
 
-    More than eight with one remedy are a line for each of the first eight and one that names the files of the rest.
+    Of more than eight findings with the same remedy, the first eight get a line each; one more line names the files of
+    the others.
     """
     for severity in (Severity.WARNING, Severity.HINT):
-        alike: dict[str, list[Finding]] = {}
+        by_remedy: dict[str, list[Finding]] = {}
         for finding in findings:
             if finding.severity is severity:
-                alike.setdefault(finding.remedy or _remedy(finding), []).append(finding)
-        for lines in alike.values():
-            for finding in lines[:MOST_LINES]:
+                by_remedy.setdefault(finding.remedy or _remedy(finding), []).append(finding)
+        for similar in by_remedy.values():
+            for finding in similar[:MAX_LINES]:
                 report.say(f"{severity}: {finding.line}")
-            if rest := lines[MOST_LINES:]:
+            if rest := similar[MAX_LINES:]:
                 report.say(f"{severity}: {len(rest)} more like this: {', '.join(map(_place, rest))}")
-    report.say(counted(findings) or "no fault found")
+    report.say(count_by_severity(findings) or "no fault found")
 
 
 def _remedy(finding: Finding) -> str:
-    """Return what a line that says its remedy itself ends in, without numbers."""
+    """Return the end of a text that includes its remedy, without numbers."""
     return re.sub(r"[\d.]+", "", finding.what.rpartition(": ")[2])
 
 
 def _place(finding: Finding) -> str:
-    """Return the name of the file that a finding is about: all of a dataset's paths begin alike."""
+    """Return the name of the finding's file without its folder."""
     return Path(finding.where or re.split(r": | is ", finding.what)[0]).name
 
 
-def counted(findings: Sequence[Finding]) -> str:
-    """Say how many findings there are of each severity, e.g. `1 error, 3 warnings`; empty where there is none."""
+def count_by_severity(findings: Sequence[Finding]) -> str:
+    """Return the number of findings of each severity, e.g. `1 error, 3 warnings`; empty if there is none."""
     numbers = [(severity, sum(f.severity is severity for f in findings)) for severity in Severity]
     return ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in numbers if n)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsseg.assembly.data import SPLIT_SEED, look_over_dataset, wanted_modalities
-from wsseg.checking.dataset_facts import CaseFacts, DatasetFacts, Opened
+from wsseg.checking.dataset_facts import CaseFacts, CaseVolumes, DatasetFacts
 from wsseg.checking.finding import Finding
-from wsseg.checking.measurements import Setting, measure
-from wsseg.checking.report import judge
+from wsseg.checking.measurements import MeasurementSettings, measure_case
+from wsseg.checking.report import run_rules
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
@@ -26,7 +26,7 @@ from wsseg.volumes.nifti import Array, read_grid
 def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
     """Read every file of a recipe's dataset but those of imagesTs, and return all findings, errors first.
 
-    Cases are read and measured several at a time, each let go before the next; judged they are all together.
+    Cases are read and measured several at a time, each let go before the next; the rules see all of them together.
 
     Raises:
         DataError: The folder is no dataset that the recipe could be trained on: no file was read.
@@ -35,28 +35,28 @@ def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
     dataset, faults = look_over_dataset(data, wanted_modalities(recipe), report)
     folds = _folds(dataset, data, faults)
     scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
-    doubts: list[str] = []
+    warnings: list[str] = []
     annotation = Path(data.annotation).as_posix()  # labelsTr/ is labelsTr
-    others = _other_label_folders(dataset, annotation, doubts)
-    setting = Setting(
+    others = _other_label_folders(dataset, annotation, warnings)
+    settings = MeasurementSettings(
         classes=len(dataset.classes),
         kinds={m.name: m.kind for m in dataset.modalities},
         channels={m.name: m.channel for m in dataset.modalities},
         annotation=annotation,
     )
     cases = each(
-        lambda case: _look(case, dataset, others, scored, setting), dataset.training, "looking at cases", report
+        lambda case: _look(case, dataset, others, scored, settings), dataset.training, "looking at cases", report
     )
     declared = read_json(dataset.root / "dataset.json").get("numTraining")
-    survey = DatasetFacts(
+    facts = DatasetFacts(
         root=dataset.root, annotation=annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
         ending=dataset.ending, numbers={m.name: m.number for m in dataset.modalities},
         declared_cases=declared if isinstance(declared, int) else None, found_cases=_cases_with_images(dataset),
         test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
         cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
-        unlabelled_share=data.unlabelled_share, faults=tuple(faults), doubts=tuple(doubts),
+        unlabelled_share=data.unlabelled_share, faults=tuple(faults), warnings=tuple(warnings),
     )  # fmt: skip
-    return judge(survey)
+    return run_rules(facts)
 
 
 def _cases_with_images(dataset: Dataset) -> int:
@@ -77,7 +77,7 @@ def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[froz
     return tuple(frozenset(case.name for case in part.held_out) for part in parts)
 
 
-def _other_label_folders(dataset: Dataset, annotation: str, doubts: list[str]) -> dict[str, int | None]:
+def _other_label_folders(dataset: Dataset, annotation: str, warnings: list[str]) -> dict[str, int | None]:
     """Return the folders of further label maps of the training cases, with the value of an unannotated voxel in each.
 
     Simulated sets are left out: they were drawn from the dense labels and agree with those or with nothing.
@@ -92,39 +92,49 @@ def _other_label_folders(dataset: Dataset, annotation: str, doubts: list[str]) -
             if folder.is_dir() and name != annotation and kind != "simulated":
                 found[name] = ignore_value(folder)
         except DataError as error:
-            doubts += error.faults
+            warnings += error.faults
     return found
 
 
 def _look(
-    case: Case, dataset: Dataset, others: Mapping[str, int | None], scored: frozenset[str], setting: Setting
+    case: Case,
+    dataset: Dataset,
+    others: Mapping[str, int | None],
+    scored: frozenset[str],
+    settings: MeasurementSettings,
 ) -> CaseFacts:
     """Read all files of a case and measure them; a dense label that the run is scored on is as needed as an image."""
     classes = len(dataset.classes)
     faults: list[str] = []
-    doubts: list[str] = []
+    warnings: list[str] = []
     labels: dict[str, tuple[Path, Array]] = {}
     orientations: dict[Path, str] = {}
-    opened = None
+    volumes = None
     with _noting(faults, [], case.name):
         loaded = load_case(case, classes, dataset.ignore_value)
-        opened = Opened(case, loaded.images, loaded.grid, loaded.label, labels, orientations)
+        volumes = CaseVolumes(
+            case=case, images=loaded.images, grid=loaded.grid, label=loaded.label, other_labels=labels,
+            orientations=orientations,
+        )  # fmt: skip
     for folder, ignore in others.items():
         needed = folder == "labelsTr" and case.name in scored
-        with _noting(faults if needed else doubts, faults, case.name):
+        with _noting(faults if needed else warnings, faults, case.name):
             path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
             if path is not None:
                 labels[folder] = (path, load_label(case, path, classes, ignore))
-    if opened is not None:
+    if volumes is not None:
         with _noting(faults, [], case.name):
             files = (*case.images.values(), case.annotation, *(path for path, _ in labels.values()))
             orientations |= {path: read_grid(path).orientation for path in files if path is not None}
         try:
-            return measure(opened, setting, tuple(faults), tuple(doubts))
+            return measure_case(volumes, settings, tuple(faults), tuple(warnings))
         except Exception as error:  # one strange case is no reason to say nothing of the others
             said = f"could not be measured ({type(error).__name__}: {error}), so less was looked for"
-            doubts.append(f"{case.name}: {said}: report it, this is a fault of wsseg and not of your data")
-    return CaseFacts(case.name, case.patient, case.annotation is not None, faults=tuple(faults), doubts=tuple(doubts))
+            warnings.append(f"{case.name}: {said}: report it, this is a fault of wsseg and not of your data")
+    return CaseFacts(
+        name=case.name, patient=case.patient, has_annotation=case.annotation is not None, faults=tuple(faults),
+        warnings=tuple(warnings),
+    )  # fmt: skip
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from wsseg.assembly import autoconfigure
 from wsseg.assembly.data import prepare
 from wsseg.assembly.parts import make_parts
 from wsseg.checking.finding import Finding, Severity
-from wsseg.checking.report import show
+from wsseg.checking.report import show_findings
 from wsseg.commands import _inspect
 from wsseg.commands._describe import read, say_data
 from wsseg.core.errors import DataError, FaultsError
@@ -28,7 +28,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     except FaultsError as error:
         findings += tuple(Finding(Severity.ERROR, "", fault) for fault in error.faults)
         faults += error.faults
-    show(findings, report)
+    show_findings(findings, report)
     if faults:
         raise DataError(faults)
 

@@ -1,1 +1,1 @@
-"""One file is one family of findings: its `judge(survey)` looks at the facts of all cases and says what it finds."""
+"""Rules about datasets. Every file has a function `find(dataset) -> findings`, which `wsseg check` runs."""

@@ -1,51 +1,58 @@
-"""Files that are broken, that are not there, or that nobody asked for."""
+"""Files that are broken, missing or not used.
+
+Error about every file that training reads and cannot use; warning about broken files that this training does not read,
+about a modality that only a few cases lack (probably lost), and if `numTraining` differs from the number of cases.
+Hint about a modality that many cases lack and about cases without annotation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from wsseg.checking.dataset_facts import DatasetFacts
-from wsseg.checking.finding import Finding, error, hint, some, warning
+from wsseg.checking.finding import Finding, error, hint, warning
+from wsseg.core.errors import and_more
 
 FEW = 0.1
-"""A modality that so few of the cases lack was more likely lost than never acquired."""
+"""If at most this share of the cases lacks a modality, its files were probably lost rather than never acquired."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Say what could not be read, and what is missing."""
-    yield from (error("", fault) for fault in survey.faults)
-    yield from (warning("", doubt) for doubt in survey.doubts)
-    for case in survey.cases:
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Report the faults of reading, missing files and unused cases."""
+    yield from (error("", fault) for fault in dataset.faults)
+    yield from (warning("", text) for text in dataset.warnings)
+    for case in dataset.cases:
         yield from (error("", fault) for fault in case.faults)
-        yield from (warning("", doubt) for doubt in case.doubts)
-    yield from _lacking(survey)
-    there, declared = len(survey.cases), survey.declared_cases
-    if declared is not None and declared != survey.found_cases:
+        yield from (warning("", text) for text in case.warnings)
+    yield from _lacking(dataset)
+    declared = dataset.declared_cases
+    if declared is not None and declared != dataset.found_cases:
         yield warning(
-            survey.root / "dataset.json",
-            f"numTraining says {declared} cases, imagesTr holds {survey.found_cases}",
+            dataset.root / "dataset.json",
+            f"numTraining says {declared} cases, imagesTr holds {dataset.found_cases}",
             "bring the missing ones, or mend the number",
         )
-    idle = [case.name for case in survey.cases if not case.has_annotation]
-    if idle and survey.unlabelled_share == 0:
+    idle = [case.name for case in dataset.cases if not case.has_annotation]
+    if idle and dataset.unlabelled_share == 0:
         yield hint(
-            survey.folder,
-            f"{len(idle)} of {there} cases without annotation are not used: {some(idle)}",
+            dataset.folder,
+            f"{len(idle)} of {len(dataset.cases)} cases without annotation are not used: {and_more(idle, 6)}",
             "draw in them, or give them a share of the batches by data.unlabelled_share",
         )
 
 
-def _lacking(survey: DatasetFacts) -> Iterator[Finding]:
-    total = len(survey.cases)
-    for modality, number in survey.numbers.items():
-        names = [case.name for case in survey.cases if modality in case.lacking]
+def _lacking(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Report the cases without a file of a modality."""
+    total = len(dataset.cases)
+    for modality, number in dataset.numbers.items():
+        names = [case.name for case in dataset.cases if modality in case.lacking]
         remedy = "bring the file; if it was never acquired, leave it so"
         if names and len(names) <= max(1, FEW * total) and len(names) < total:
             for name in names:
-                path = survey.root / "imagesTr" / f"{name}_{number:04d}{survey.ending}"
-                if any(f"{name}_{number:04d}." in fault for fault in survey.faults):
-                    continue  # it is there and not read, which has been said
+                path = dataset.root / "imagesTr" / f"{name}_{number:04d}{dataset.ending}"
+                if any(f"{name}_{number:04d}." in fault for fault in dataset.faults):
+                    continue  # the file has a fault of its own
                 yield warning(path, f"is missing; {total - len(names)} of {total} cases have {modality!r}", remedy)
         elif names:
-            said = f"{len(names)} of {total} cases lack {modality!r}: {some(names)}"
-            yield hint(survey.root / "imagesTr", said, "leave it so, if they were never acquired")
+            what = f"{len(names)} of {total} cases lack {modality!r}: {and_more(names, 6)}"
+            yield hint(dataset.root / "imagesTr", what, "leave it so, if they were never acquired")

@@ -1,4 +1,8 @@
-"""A CT that is not in Hounsfield units."""
+"""A CT that is not in Hounsfield units.
+
+Warning about a CT without a voxel below -20 HU (shifted or scaled) or with one above 32,000 HU (negative values stored
+as unsigned numbers). CT is normalised by statistics over all cases, so one on another scale spoils them.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,23 @@ from wsseg.checking.dataset_facts import DatasetFacts, ImageFacts
 from wsseg.checking.finding import Finding, warning
 
 FAT_HU = -20.0
-"""Every CT of a patient shows fat (-100) or air (-1000) somewhere: one without a voxel below is on another scale."""
+"""Every CT of a patient has voxels below, of fat (-100 HU) or air (-1000 HU)."""
 SHIFTED = 900.0
-"""A CT stored as HU + 1024 holds soft tissue at about 1070; one that was scaled to 0..1 or 0..255 nothing so high."""
+"""A CT stored as HU + 1024 has soft tissue at about 1070. A CT scaled to 0..1 or 0..255 has no value above 900."""
 HIGHEST_HU = 32_000.0
-"""Metal reaches 30,000 in extended CT; above, negative values were stored as unsigned numbers."""
+"""Metal reaches 30,000 HU in extended CT. Higher values are negative ones stored as unsigned numbers."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Look at the lowest and the highest value of every CT."""
-    for case in survey.cases:
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check the lowest and the highest value of every CT."""
+    for case in dataset.cases:
         for image in case.images:
-            if image.kind == "ct" and image.deviation > 0 and (said := _strange(image)):
-                yield warning(image.path, said, "export it in HU, or name the channel otherwise than CT")
+            if image.kind == "ct" and image.deviation > 0 and (what := _implausible_range(image)):
+                yield warning(image.path, what, "export it in HU, or name the channel otherwise than CT")
 
 
-def _strange(image: ImageFacts) -> str:
+def _implausible_range(image: ImageFacts) -> str:
+    """Return what is wrong with the range of a CT; empty if nothing is."""
     if image.high > HIGHEST_HU:
         return f"holds {image.high:g}, no CT in HU does: negative values may have been stored as unsigned numbers"
     if image.low <= FAT_HU:

@@ -1,4 +1,9 @@
-"""Images that are constant, that a few voxels spoil, or whose intensities lie far off those of the other cases."""
+"""Images that are constant, dominated by a few voxels, or far from the other cases in their intensities.
+
+Warning about an image without any contrast, about one whose contrast is lost to a few extreme voxels, and about one
+whose percentiles (CT) or histogram shape (others) have a robust z-score above 8: usually another sequence, or an
+inverted, scaled or cropped export. Hint if the scales of a modality without units differ by more than a factor of 100.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +11,32 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wsseg.checking.dataset_facts import CaseFacts, DatasetFacts, ImageFacts
+from wsseg.checking.dataset_facts import DatasetFacts, ImageFacts
 from wsseg.checking.finding import Finding, hint, warning
-from wsseg.checking.outliers import LEAST_OTHERS, departures
+from wsseg.checking.outliers import MIN_OTHERS, robust_z
 
 FAR = 8.0
-"""In robust standard deviations from the other cases; those volumes lie up to 6 off."""
+"""Largest plausible robust z-score. Sound volumes reach 6."""
 FLAT = 0.1
-"""From the 5th to the 95th percentile, in standard deviations: 0.9 to 3.7 in 428 volumes of CT, MR and PET."""
+"""Smallest plausible distance of the 5th to the 95th percentile in standard deviations. 428 volumes of CT, MR and PET
+had 0.9 to 3.7."""
 USUAL_HU = 40.0
-"""Percentiles of CT vary by that much from crop to crop at least."""
+"""Smallest standard deviation assumed for a percentile of CT, because the cropping changes it."""
 USUAL_SHAPE = 0.05
-"""And the shape of a histogram (see `_traits`) by that much."""
+"""Smallest standard deviation assumed for the shape of a histogram; see `_traits`."""
 SCALES = 100.0
-"""Between the smallest and the largest scale of a modality; one scanner's units differ by less."""
+"""Largest plausible ratio of the scales of a modality."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Look at every image alone, then at each modality over the cases."""
-    for modality in survey.numbers:
-        told = [(case, image) for case in survey.cases for image in case.images if image.modality == modality]
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Check every image alone, then compare the images of each modality."""
+    for modality in dataset.numbers:
         sound = []
-        for case, image in told:
+        for image in (image for case in dataset.cases for image in case.images if image.modality == modality):
             if image.deviation == 0:
-                said = (
-                    f"every voxel of {modality!r} that is not 0 is {image.high:g}" if image.high else "is 0 everywhere"
-                )
-                yield warning(image.path, said, "export it again, or take the file away: the case then lacks it")
+                nonzero = f"every voxel of {modality!r} that is not 0 is {image.high:g}"
+                what = nonzero if image.high else "is 0 everywhere"
+                yield warning(image.path, what, "export it again, or take the file away: the case then lacks it")
             elif image.percentiles[3] - image.percentiles[1] < FLAT * image.deviation:
                 yield warning(
                     image.path,
@@ -41,16 +45,16 @@ def judge(survey: DatasetFacts) -> Iterator[Finding]:
                     "clip it to sensible values",
                 )
             else:
-                sound.append((case, image))
+                sound.append(image)
         yield from _outliers(sound)
-        yield from _scales(survey, modality, [image for _, image in sound])
+        yield from _scales(dataset, modality, sound)
 
 
 def _traits(image: ImageFacts) -> dict[str, tuple[float, float]]:
-    """Return what is compared over the cases, with its least usual deviation.
+    """Return the numbers to compare over the cases, each with the smallest standard deviation to assume.
 
-    CT: its percentiles. All else is z-scored volume by volume, so only the histogram's shape counts: where the middle
-    lies between the 5th and the 95th percentile, -1 to 1, and how much is exactly 0.
+    For CT these are percentiles. Other images are z-scored one by one, so only the shape of the histogram matters: the
+    position of the median between the 5th and the 95th percentile (-1 to 1) and the share of zeros.
     """
     _, p5, p50, p95, _ = image.percentiles
     if image.kind == "ct":
@@ -65,14 +69,15 @@ def _traits(image: ImageFacts) -> dict[str, tuple[float, float]]:
     }
 
 
-def _outliers(told: list[tuple[CaseFacts, ImageFacts]]) -> Iterator[Finding]:
-    if len(told) <= LEAST_OTHERS:
+def _outliers(images: list[ImageFacts]) -> Iterator[Finding]:
+    """Report the images of a modality with a trait far from the others."""
+    if len(images) <= MIN_OTHERS:
         return
-    traits = [_traits(image) for _, image in told]
-    far = {t: departures([own[t][0] for own in traits], usual) for t, (_, usual) in traits[0].items()}
-    for n, (_, image) in enumerate(told):
-        worst = max(far, key=lambda trait: abs(far[trait][n]))
-        if abs(far[worst][n]) > FAR:
+    traits = [_traits(image) for image in images]
+    z = {t: robust_z([own[t][0] for own in traits], floor) for t, (_, floor) in traits[0].items()}
+    for n, image in enumerate(images):
+        worst = max(z, key=lambda trait: abs(z[trait][n]))
+        if abs(z[worst][n]) > FAR:
             low, high = np.percentile([own[worst][0] for own in traits], (25, 75))
             yield warning(
                 image.path,
@@ -81,13 +86,13 @@ def _outliers(told: list[tuple[CaseFacts, ImageFacts]]) -> Iterator[Finding]:
             )
 
 
-def _scales(survey: DatasetFacts, modality: str, images: list[ImageFacts]) -> Iterator[Finding]:
-    """Say when the scale of a modality without units differs widely: no harm if its units mean nothing."""
+def _scales(dataset: DatasetFacts, modality: str, images: list[ImageFacts]) -> Iterator[Finding]:
+    """Report a modality without units whose standard deviations differ widely."""
     by_scale = sorted((image for image in images if image.kind != "ct"), key=lambda image: image.deviation)
     if by_scale and by_scale[-1].deviation > SCALES * by_scale[0].deviation:
         low, high = by_scale[0], by_scale[-1]
         yield hint(
-            survey.root / "imagesTr",
+            dataset.root / "imagesTr",
             f"the scales of {modality!r} differ by a factor of {high.deviation / low.deviation:.2g}: "
             f"standard deviation {low.deviation:.3g} in {low.path.name}, {high.deviation:.3g} in {high.path.name}",
             "no harm if its units mean nothing: each volume is brought to mean 0 and deviation 1",

@@ -1,4 +1,8 @@
-"""Files that lie otherwise on disk than others: read rightly if their headers are right, and they often are not."""
+"""Files with different axis orientations on disk.
+
+Warning if the files of one case differ, hint if cases differ. wsseg reads them correctly if the headers are correct,
+but a file that was exported with another orientation often has a wrong header.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from wsseg.checking.dataset_facts import DatasetFacts
-from wsseg.checking.finding import Finding, hint, some, warning
+from wsseg.checking.finding import Finding, hint, warning
+from wsseg.core.errors import and_more
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Look for mixed orientations within a case, and over the cases."""
-    images: Counter[str] = Counter()
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Compare the orientations of the files of each case, then those of the cases."""
+    cases_by_orientation: Counter[str] = Counter()
     names: dict[str, list[str]] = {}
-    for case in survey.cases:
-        found = sorted(set(case.orientations.values()))
-        if len(found) > 1:
+    for case in dataset.cases:
+        orientations = sorted(set(case.orientations.values()))
+        if len(orientations) > 1:
             first = next(iter(case.orientations.values()))
             odd = next(path for path, orientation in case.orientations.items() if orientation != first)
             yield warning(
@@ -23,14 +28,14 @@ def judge(survey: DatasetFacts) -> Iterator[Finding]:
                 f"lies {case.orientations[odd]} on disk, {next(iter(case.orientations)).name} lies {first}",
                 "look at one over the other: this is read rightly only if both headers are right",
             )
-        elif found:
-            images[found[0]] += 1
-            names.setdefault(found[0], []).append(case.name)
-    if len(images) > 1:
-        usual, count = images.most_common(1)[0]
-        odd_ones = [f"{some(names[o])} ({o})" for o in images if o != usual]
+        elif orientations:
+            cases_by_orientation[orientations[0]] += 1
+            names.setdefault(orientations[0], []).append(case.name)
+    if len(cases_by_orientation) > 1:
+        usual, count = cases_by_orientation.most_common(1)[0]
+        odd_ones = [f"{and_more(names[o], 6)} ({o})" for o in cases_by_orientation if o != usual]
         yield hint(
-            survey.root / "imagesTr",
+            dataset.root / "imagesTr",
             f"{count} cases lie {usual} on disk, others do not: {'; '.join(odd_ones)}",
             "all are turned alike on reading; look at one of each, in case a header is wrong",
         )

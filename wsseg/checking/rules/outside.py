@@ -1,4 +1,8 @@
-"""Strokes of a class where the images show nothing: flipped, shifted, or of another case."""
+"""Foreground strokes where every image is empty (air in a CT, 0 in other images).
+
+Warning about a case with more than 20 % of its foreground there, if the median case has at most 5 %: its annotation is
+probably flipped, shifted or of another case.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,19 @@ import numpy as np
 
 from wsseg.checking.dataset_facts import DatasetFacts
 from wsseg.checking.finding import Finding, warning
-from wsseg.checking.outliers import LEAST_OTHERS
+from wsseg.checking.outliers import MIN_OTHERS
 
 MUCH = 0.2
-"""Share of the foreground voxels; only where the other cases have a quarter of that at most: airways are air too."""
+"""Share of the foreground voxels. The rule applies only if the median case has at most a quarter of it, because airways
+are air, too."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Compare how much of the foreground lies in air, or in zeros, with the other cases."""
-    told = [(facts, facts.outside / facts.foreground) for _, facts in survey.drawn if facts.foreground]
-    if len(told) <= LEAST_OTHERS or float(np.median([share for _, share in told])) > MUCH / 4:
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Compare the share of the foreground in empty voxels with the other cases."""
+    shares = [(facts, facts.outside / facts.foreground) for _, facts in dataset.annotated if facts.foreground]
+    if len(shares) <= MIN_OTHERS or float(np.median([share for _, share in shares])) > MUCH / 4:
         return
-    for facts, share in told:
+    for facts, share in shares:
         if share > MUCH:
             yield warning(
                 facts.path,

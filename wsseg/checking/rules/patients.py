@@ -1,4 +1,9 @@
-"""One patient on both sides of a split."""
+"""One patient on both sides of a split.
+
+Error if two folds hold out cases of the same patient. Warning about patients in imagesTr and imagesTs, and about names
+that differ only in spelling. Hint (warning if `data.patient` is set) if case names look like several volumes of one
+patient while every case counts as a patient of its own: scores would be too good.
+"""
 
 from __future__ import annotations
 
@@ -7,76 +12,77 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from wsseg.checking.dataset_facts import DatasetFacts
-from wsseg.checking.finding import Finding, error, hint, many, some, warning
+from wsseg.checking.finding import Finding, error, hint, many, warning
+from wsseg.core.errors import and_more
 
 LARGEST_FAMILY = 10
-"""Names that begin alike in larger groups say of which hospital or series they are, not of which patient."""
+"""Names that begin alike in larger groups name a hospital or series, not a patient."""
 
 _NUMBERED = r"(?:[^\W_]*[_\-. ])*?[^\W_]*\d[^\W_]*"
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Look for patients in two folds, in imagesTs as well, and for names that look like several volumes of one."""
-    cases = {case.name: case.patient for case in survey.cases}
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Look for patients in two folds or in imagesTs, and for names that look like one patient."""
+    cases = {case.name: case.patient for case in dataset.cases}
     held_in: dict[str, set[int]] = defaultdict(set)
-    for number, fold in enumerate(survey.folds):
+    for number, fold in enumerate(dataset.folds):
         for name in fold:
             held_in[cases[name]].add(number)
     for patient, folds in held_in.items():
         if len(folds) > 1:
             yield error(f"patient {patient}", f"is held out in the folds {sorted(folds)}", "mend data.patient")
-    tested = set(survey.test_patients.values())
+    tested = set(dataset.test_patients.values())
     if both := sorted({patient for patient in cases.values() if patient in tested}):
         yield warning(
-            survey.root / "imagesTs",
-            f"{many(len(both), 'patient')} in imagesTr as well: {some(both)}",
+            dataset.root / "imagesTs",
+            f"{many(len(both), 'patient')} in imagesTr as well: {and_more(both, 6)}",
             "take them out of one of the two: scores on imagesTs would be too good",
         )
     yield from _spellings(sorted(set(cases.values())))
-    yield from _families(survey, cases)
+    yield from _families(dataset, cases)
 
 
 def _spellings(patients: Sequence[str]) -> Iterator[Finding]:
-    """Find patients that differ in case, zeros before a number, or the marks between words only."""
-    alike: dict[str, list[str]] = defaultdict(list)
+    """Report patients that differ only in case, in zeros before a number, or in separators."""
+    by_spelling: dict[str, list[str]] = defaultdict(list)
     for patient in patients:
         plain = re.sub(r"(?<!\d)0+(?=\d)", "", patient.lower())
-        alike[re.sub(r"[\W_]+", "", re.sub(r"(?<=\d)[\W_]+(?=\d)", "/", plain))].append(patient)
-    for names in alike.values():
+        by_spelling[re.sub(r"[\W_]+", "", re.sub(r"(?<=\d)[\W_]+(?=\d)", "/", plain))].append(patient)
+    for names in by_spelling.values():
         if len(names) > 1:
             yield warning(
-                f"patients {some(names)}",
+                f"patients {and_more(names, 6)}",
                 "are written almost alike and count as different patients",
                 "rename the cases if they are one patient",
             )
 
 
-def _families(survey: DatasetFacts, cases: dict[str, str]) -> Iterator[Finding]:
-    """Find names that begin alike and end in another word, where each counts as a patient of its own."""
+def _families(dataset: DatasetFacts, cases: dict[str, str]) -> Iterator[Finding]:
+    """Report names that begin alike if every case counts as a patient of its own."""
     if len(set(cases.values())) < len(cases):
         return
-    found = families(list(cases))
-    if found is None:
+    shared = families(list(cases))
+    if shared is None:
         return
-    pattern, groups = found
+    pattern, groups = shared
     several = [names for names in groups.values() if len(names) > 1]
-    said = f"{len(several)} groups of names begin alike, e.g. {some(several[0], 3)}"
+    what = f"{len(several)} groups of names begin alike, e.g. {and_more(several[0], 3)}"
     remedy = f"if they are volumes of one patient, keep them on one side of the split: data.patient='{pattern}'"
-    if survey.patient is None:
-        yield hint("data.patient", f"is not set, and {said}", remedy)
+    if dataset.patient is None:
+        yield hint("data.patient", f"is not set, and {what}", remedy)
     else:
-        yield warning("data.patient", f"{survey.patient!r} makes every case a patient of its own, and {said}", remedy)
+        yield warning("data.patient", f"{dataset.patient!r} makes every case a patient of its own, and {what}", remedy)
 
 
 def families(names: Sequence[str]) -> tuple[str, dict[str, list[str]]] | None:
-    """Return a pattern that finds the part of each name which looks like a patient's, and the names of each.
+    """Group case names by the part that looks like a patient's name.
 
-    The part is a name up to a mark (`_`, `-`, `.`, blank) and holds a number, or two where one is a hospital's; or it
-    is a name up to a last letter after a number. It is a patient's where some names share it, at most ten do, and there
-    are two of them at least.
+    The part is the name up to a separator (`_`, `-`, `.`, blank) and contains a number, or two numbers if one is that
+    of a hospital; or it is the name without a last letter after a number. It counts as a patient's name if there are
+    at least two such parts, and if some of them are shared by two to ten names.
 
     Returns:
-        None where no such part is shared.
+        A regular expression for the part, and the names by part; None if no such part is shared.
     """
     for pattern in (rf"^{_NUMBERED}(?=[_\-. ])", rf"^{_NUMBERED}[_\-. ]{_NUMBERED}(?=[_\-. ])", r"^.*\d(?=[A-Za-z]$)"):
         groups: dict[str, list[str]] = defaultdict(list)
@@ -89,8 +95,8 @@ def families(names: Sequence[str]) -> tuple[str, dict[str, list[str]]] | None:
 
 
 def _readable(parts: Sequence[str], names: Sequence[str]) -> str | None:
-    r"""Return a pattern such as `^patient\d+`, where all parts look like that and it finds them again."""
+    r"""Return a pattern such as `^patient\d+` if all parts have that form and it finds them all, else None."""
     shapes = {re.sub(r"\d+", lambda _: r"\d+", re.escape(part)) for part in parts}
     pattern = f"^{shapes.pop()}"
-    found = [match.group(0) for name in names if (match := re.search(pattern, name))]
-    return pattern if not shapes and set(found) == set(parts) and len(found) == len(names) else None
+    matches = [match.group(0) for name in names if (match := re.search(pattern, name))]
+    return pattern if not shapes and set(matches) == set(parts) and len(matches) == len(names) else None

@@ -1,4 +1,9 @@
-"""Classes that are drawn far more, or far less, than the others."""
+"""Classes that are annotated far more, or far less, than the others.
+
+Warning if dense labels show that the strokes cover a class more than 6 times as densely, or as thinly, as the other
+classes: the network takes the annotated shares for class frequencies. Without dense labels, hint about a case in which
+the share of a class among the foreground strokes differs far from the other cases: two classes may be mixed up.
+"""
 
 from __future__ import annotations
 
@@ -6,75 +11,72 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wsseg.checking.dataset_facts import CaseFacts, DatasetFacts, LabelFacts
+from wsseg.checking.dataset_facts import DatasetFacts, LabelFacts
 from wsseg.checking.finding import Finding, hint, warning
-from wsseg.checking.outliers import LEAST_OTHERS, departures
+from wsseg.checking.outliers import MIN_OTHERS, robust_z
 
 FACTOR = 6.0
-"""Experts drew three classes of the heart over 11 to 15 % of their voxels each."""
+"""Largest plausible ratio. Experts annotated 11 to 15 % of the voxels of each of three classes of the heart."""
 SPREAD = 4.0
-"""In robust standard deviations of the other cases' log odds: tumours vary more than the parts of a heart."""
-LEAST_VOXELS = 30
-"""Of fewer voxels, drawn or expected, a share says nothing."""
+"""Largest plausible robust z-score of the log odds: shares of tumours vary more than those of the parts of a heart."""
+MIN_VOXELS = 30
+"""Fewest voxels, annotated or expected, from which a share is meaningful."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Compare how densely the classes are drawn where dense labels tell, else how a case is made up with the others."""
-    sparse = [(case, facts) for case, facts in survey.drawn if not facts.dense]
-    compared = [(case, facts, dense) for case, facts in sparse if (dense := _dense(case)) is not None]
-    if compared:
-        yield from _against_dense(survey, [(facts, dense) for _, facts, dense in compared])
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Compare the classes by their annotated share of the dense labels, or the cases by their shares of the classes."""
+    sparse = [(case, facts) for case, facts in dataset.annotated if not facts.dense]
+    with_dense = [(facts, case.dense_label) for case, facts in sparse if case.dense_label is not None]
+    if with_dense:
+        yield from _against_dense(dataset, with_dense)
     else:
-        yield from _against_others(survey, sparse)
+        yield from _against_others(dataset, [facts for _, facts in sparse])
 
 
-def _dense(case: CaseFacts) -> LabelFacts | None:
-    return next((other for other in case.others if other.dense), None)
+def _against_dense(dataset: DatasetFacts, pairs: list[tuple[LabelFacts, LabelFacts]]) -> Iterator[Finding]:
+    """Report a class of which a far larger or smaller share is annotated than of the other foreground classes.
 
-
-def _against_dense(survey: DatasetFacts, pairs: list[tuple[LabelFacts, LabelFacts]]) -> Iterator[Finding]:
-    """Find a class that is drawn over a far larger or smaller share of its voxels than the other foreground classes.
-
-    A stroke is about as long as a slice of its class is wide, so that a small structure gets more of its voxels drawn:
-    a class has to be far off by voxels drawn / voxels there and by voxels drawn / (slices there x width) alike.
+    A stroke is about as long as the class is wide, so strokes cover more of a small structure. Therefore a class has to
+    be far off both in annotated voxels / voxels and in annotated voxels / (slices * width).
     """
-    drawn, there = (np.sum([f.counts for f in side], axis=0)[1:] for side in zip(*pairs, strict=True))
+    annotated, voxels = (np.sum([f.counts for f in side], axis=0)[1:] for side in zip(*pairs, strict=True))
     slices = np.sum([[span.slices if span else 0 for span in dense.spans[1:]] for _, dense in pairs], axis=0)
-    density, length = drawn / np.maximum(there, 1), drawn / np.sqrt(np.maximum(there * slices, 1))
-    for c, name in enumerate(survey.classes[1:]):
+    density = annotated / np.maximum(voxels, 1)
+    length = annotated / np.sqrt(np.maximum(voxels * slices, 1))
+    for c, name in enumerate(dataset.classes[1:]):
         others = np.delete(density, c)
-        if not len(others) or there[c] < LEAST_VOXELS or drawn[c] == 0:
+        if not len(others) or voxels[c] < MIN_VOXELS or annotated[c] == 0:
             continue
         usual = float(np.median(others))
-        off = [float(view[c] / max(np.median(np.delete(view, c)), 1e-9)) for view in (density, length)]
-        many = min(off) > FACTOR and len(others) > 1 and usual > 0  # of two, one is too little, not one too much
-        if many or max(off) < 1 / FACTOR:
+        ratios = [float(ratio[c] / max(np.median(np.delete(ratio, c)), 1e-9)) for ratio in (density, length)]
+        too_many = min(ratios) > FACTOR and len(others) > 1 and usual > 0  # of two classes, report the sparser one
+        if too_many or max(ratios) < 1 / FACTOR:
             yield warning(
-                survey.folder,
+                dataset.folder,
                 f"class {name!r} is drawn over {100 * density[c]:.2g} % of its voxels, the others over "
                 f"{100 * usual:.2g} %",
                 "draw all classes about equally densely: a network takes their shares for how likely they are",
             )
 
 
-def _against_others(survey: DatasetFacts, sparse: list[tuple[CaseFacts, LabelFacts]]) -> Iterator[Finding]:
-    """Find a case in which a class makes up a far larger or smaller part of the drawn foreground than in the others."""
-    told = [(case, facts) for case, facts in sparse if facts.foreground >= LEAST_VOXELS]
-    if len(told) <= LEAST_OTHERS or len(survey.classes) < 3:
+def _against_others(dataset: DatasetFacts, sparse: list[LabelFacts]) -> Iterator[Finding]:
+    """Report a case in which the share of a class in the annotated foreground differs far from the other cases."""
+    labels = [facts for facts in sparse if facts.foreground >= MIN_VOXELS]
+    if len(labels) <= MIN_OTHERS or len(dataset.classes) < 3:
         return
-    parts = np.array([facts.counts[1:] for _, facts in told], float)
-    odds_of = np.log((parts + 0.5) / (parts.sum(1, keepdims=True) - parts + 0.5))
-    parts /= parts.sum(1, keepdims=True)
-    far = np.array([departures(odds_of[:, c], np.log(FACTOR) / SPREAD) for c in range(parts.shape[1])]).T
-    for n, (_, facts) in enumerate(told):
-        usual = np.median(np.delete(parts, n, 0), axis=0)
-        for c, name in enumerate(survey.classes[1:]):
-            here, expected = parts[n, c], usual[c]
-            told_of = 0 < here < 1 and 0 < expected < 1 and max(here, expected) * facts.foreground >= LEAST_VOXELS
-            if told_of and ((far[n, c] > SPREAD and len(usual) > 2) or far[n, c] < -SPREAD):
+    counts = np.array([facts.counts[1:] for facts in labels], float)
+    totals = counts.sum(1, keepdims=True)
+    shares, log_odds = counts / totals, np.log((counts + 0.5) / (totals - counts + 0.5))
+    z = np.array([robust_z(of_class, np.log(FACTOR) / SPREAD) for of_class in log_odds.T]).T
+    for n, facts in enumerate(labels):
+        usual = np.median(np.delete(shares, n, 0), axis=0)
+        for c, name in enumerate(dataset.classes[1:]):
+            share, expected = shares[n, c], usual[c]
+            meaningful = 0 < share < 1 and 0 < expected < 1 and max(share, expected) * facts.foreground >= MIN_VOXELS
+            if meaningful and ((z[n, c] > SPREAD and len(usual) > 2) or z[n, c] < -SPREAD):
                 yield hint(
                     facts.path,
-                    f"class {name!r} makes up {100 * here:.2g} % of the foreground strokes, "
+                    f"class {name!r} makes up {100 * share:.2g} % of the foreground strokes, "
                     f"{100 * expected:.2g} % in the other cases",
                     "see whether two classes were mixed up, or one was drawn in part",
                 )

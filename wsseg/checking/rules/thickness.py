@@ -1,4 +1,8 @@
-"""A case that was drawn with a much thicker pen than the others."""
+"""A case that was annotated with a much thicker pen than the others.
+
+Hint if the strokes of a case are more than twice as thick as the median, in voxels and in mm, and have a robust z-score
+above 6: thick strokes may run over the borders of their classes.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +12,31 @@ import numpy as np
 
 from wsseg.checking.dataset_facts import DatasetFacts
 from wsseg.checking.finding import Finding, hint
-from wsseg.checking.outliers import departures
+from wsseg.checking.outliers import robust_z
 
 FAR = 6.0
-"""In robust standard deviations from the other cases; strokes of experts and of simulations stay below 1."""
+"""Largest plausible robust z-score. Strokes of experts and of simulations stay below 1."""
 USUAL = 0.15
-"""Pens vary by that share of their width at least."""
+"""Smallest standard deviation assumed, as a share of the median width."""
 FACTOR = 2.0
-"""And twice as thick as the others, in voxels and in mm, or it is not worth a line."""
+"""Largest plausible ratio to the median width, in voxels and in mm."""
 
 
-def judge(survey: DatasetFacts) -> Iterator[Finding]:
-    """Compare the width of the foreground strokes of each case with that of the others; dense cases have none."""
-    told = [
+def find(dataset: DatasetFacts) -> Iterator[Finding]:
+    """Compare the width of the foreground strokes of each sparsely annotated case with the others."""
+    strokes = [
         (case, facts, facts.thickness_voxels)
-        for case, facts in survey.drawn
+        for case, facts in dataset.annotated
         if facts.thickness_voxels is not None and not facts.dense
     ]
-    if not told:
+    if not strokes:
         return
-    widths = [width for _, _, width in told]
-    edges = [np.mean([s for a, s in enumerate(case.spacing_mm) if a != facts.axis]) for case, facts, _ in told]
+    widths = [width for _, _, width in strokes]
+    edges = [np.mean([s for a, s in enumerate(case.spacing_mm) if a != facts.axis]) for case, facts, _ in strokes]
     in_mm = [width * float(edge) for width, edge in zip(widths, edges, strict=True)]
     usual, usual_mm = float(np.median(widths)), float(np.median(in_mm))
-    for (_, facts, width), far, mm in zip(told, departures(widths, USUAL * usual), in_mm, strict=True):
-        if far > FAR and width > FACTOR * usual and mm > FACTOR * usual_mm:
+    for (_, facts, width), z, mm in zip(strokes, robust_z(widths, USUAL * usual), in_mm, strict=True):
+        if z > FAR and width > FACTOR * usual and mm > FACTOR * usual_mm:
             yield hint(
                 facts.path,
                 f"strokes are {width:.1f} voxels ({mm:.1f} mm) thick, {usual:.1f} ({usual_mm:.1f} mm) in the others",
