@@ -1,13 +1,13 @@
-"""Does `wsseg audit` say what the dense masks say, and does it rank models that the strokes rank wrongly?
+"""Checks `wsseg audit` against dense labels: do its intervals cover the true Dice, does it rank models correctly?
 
     python tests/benchmarks/audit.py DATASET --predictions RUN/predictions [--predictions ...] [--leak-mm 4]
 
-DATASET holds labelsTr (dense, which answer in a person's place) and, for the second table, an annotation folder. Each
-set of predictions is audited with many seeds, and so is the same set after it has leaked into the background: a made
-model that is worse, though on the strokes, which lie well inside the organs, it looks the same or better. Said:
+DATASET has labelsTr, whose dense labels answer in place of a person, and for the second table an annotation folder.
+Each set of predictions is audited with many seeds. So is a copy of it that was grown into the background by --leak-mm:
+a worse model, which on the strokes (they lie well inside the organs) looks as good or better. The two tables show
 
-- whether the 95 % interval of each class covers its true Dice, how often and how wide it is;
-- Dice on the annotated voxels, the audit's Dice and the true one, and how often an audit ranks two models rightly.
+- how often the 95 % interval of each class covers its true Dice, and how wide it is;
+- Dice on the annotated voxels, the Dice of the audit, the true Dice, and how often an audit ranks two models correctly.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from wsseg.annotation.audit.strata import Labels, cell_codes, cell_of
 from wsseg.annotation.exchange.matching import class_names
 from wsseg.annotation.labels import read_label
 from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
 from wsseg.core.terminal import Terminal
 from wsseg.dataset.annotation_json import ignore_value
@@ -39,14 +40,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Model:
-    """A set of predictions, ready to be audited with any seed.
+    """A set of predictions, prepared for audits with any seed.
 
     Attributes:
-        name: What it is called.
-        segments: The groups of voxels of all cases; their samples are all their voxels.
-        references: The dense label of each case, flat.
-        dice: (C - 1,) the true Dice of each class, all cases together.
-        case_mean: (C - 1,) the mean of the cases' Dice.
+        name: Shown in the tables.
+        segments: The groups of voxels of all cases, each with all of its voxels as sample.
+        references: The dense label of each case, flattened.
+        dice: (C - 1,) true Dice of each class, over all cases together.
+        case_mean: (C - 1,) mean over cases of their Dice.
         on_strokes: (C - 1,) Dice on the annotated voxels; nan without strokes.
     """
 
@@ -60,7 +61,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Case:
-    """A case: prediction, dense label and strokes (IGNORE where nobody drew), on one grid."""
+    """Prediction, dense label and strokes (IGNORE where nothing is annotated) of a case, on one grid."""
 
     prediction: Labels
     reference: Labels
@@ -69,24 +70,24 @@ class Case:
 
 
 def read_cases(root: Path, predictions: Path, annotation: str) -> list[Case]:
-    """Read a set of predictions and what is known of its cases."""
+    """Read a set of predictions with the labels and strokes of its cases."""
     classes = len(class_names(root))
     cases = []
-    for name, path in label_maps(predictions).items():
+    for path in label_maps(predictions).values():
         predicted, grid = read_label(path, classes, None)
         reference, _ = read_label(root / "labelsTr" / path.name, classes, None)
         drawn = root / annotation / path.name
-        there = drawn.is_file()
-        strokes = (
-            read_strokes(drawn, ignore_value(root / annotation)).array if there else np.full_like(reference, IGNORE)
-        )
+        strokes = np.full_like(reference, IGNORE)
+        if drawn.is_file():
+            strokes = read_strokes(drawn, ignore_value(root / annotation)).array
+        if not strokes.shape == reference.shape == predicted.shape:
+            raise DataError(f"{path}: its grid is not that of {root / 'labelsTr' / path.name} and {drawn}")
         cases.append(Case(predicted, reference, strokes, grid.spacing_mm))
-        assert strokes.shape == reference.shape == predicted.shape, name
     return cases
 
 
 def leaked(case: Case, far_mm: float) -> Case:
-    """Return a case whose predicted classes have grown into the background by `far_mm`."""
+    """Return the case with its predicted classes grown into the background by `far_mm`."""
     if not case.prediction.any():
         return case
     distance, nearest = distance_transform_edt(case.prediction == 0, sampling=case.spacing_mm, return_indices=True)
@@ -95,7 +96,7 @@ def leaked(case: Case, far_mm: float) -> Case:
 
 
 def prepare(name: str, cases: Sequence[Case], classes: int) -> Model:
-    """Group the voxels of all cases, and count what is true."""
+    """Group the voxels of all cases, and compute the true Dice."""
     mm3 = np.array([np.prod(case.spacing_mm) for case in cases])
     volumes = np.array([np.bincount(case.prediction.ravel(), minlength=classes) for case in cases]) * mm3[:, None]
     sizes = volumes.sum(0) / np.maximum((volumes > 0).sum(0), 1)
@@ -119,14 +120,14 @@ def prepare(name: str, cases: Sequence[Case], classes: int) -> Model:
 
 
 def overlaps(prediction: Labels, truth: Labels, classes: int) -> Floats:
-    """Return (2, C - 1): the voxels common to both, and those of one plus those of the other."""
+    """Return (2, C - 1): the number of common voxels, and the sum of both numbers of voxels."""
     common = np.bincount(prediction[prediction == truth], minlength=classes)
     both = np.bincount(prediction.ravel(), minlength=classes) + np.bincount(truth.ravel(), minlength=classes)
     return np.stack((common, both))[:, 1:].astype(float)
 
 
-def audited(model: Model, classes: int, points: int, seeds: Sequence[int]) -> Floats:
-    """Audit a model, the dense labels answering; return (seeds, C - 1, 3): Dice and the ends of its interval."""
+def audit(model: Model, classes: int, points: int, seeds: Sequence[int]) -> Floats:
+    """Audit a model with answers from its dense labels; return (seeds, C - 1, 3): Dice and its interval."""
     hits: list[npt.NDArray[np.int64]] = []
     for seed in seeds:
         random = np.random.default_rng([seed, 7])
@@ -137,17 +138,17 @@ def audited(model: Model, classes: int, points: int, seeds: Sequence[int]) -> Fl
         hits.append(np.zeros((len(made.strata), classes), np.int64))
         for drawn in made.draws:
             hits[-1][drawn.stratum, model.references[drawn.case][drawn.place]] += 1
-    # The strata are the same in every repetition, so that the intervals are found in one go.
+    # The strata are the same in every repetition, so all intervals are computed at once.
     cells, volumes = [s.cell for s in made.strata], np.array([s.volume_mm3 for s in made.strata])
-    found = np.full((len(seeds), classes - 1, 3), np.nan)
+    intervals = np.full((len(seeds), classes - 1, 3), np.nan)
     for c in {cell.own for cell in cells} - {0}:
-        known = estimate.strata_for(c, cells, volumes, [s.points for s in made.strata])
-        found[:, c - 1] = np.stack(estimate.estimate(np.array(hits)[:, :, c].astype(float), known), axis=-1)
-    return found
+        strata = estimate.strata_for(c, cells, volumes, [s.points for s in made.strata])
+        intervals[:, c - 1] = np.stack(estimate.estimate(np.array(hits)[:, :, c].astype(float), strata), axis=-1)
+    return intervals
 
 
 def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> None:
-    """Audit, compare, say."""
+    """Audit all models and print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--predictions", type=Path, action="append", required=True)
@@ -156,36 +157,36 @@ def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> 
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--leak-mm", type=float, default=4.0)
-    told = parser.parse_args(words)
+    arguments = parser.parse_args(words)
     report = report or Terminal()
-    classes = class_names(told.dataset)
+    classes = class_names(arguments.dataset)
     models = []
-    with report.progress("grouping voxels", 2 * len(told.predictions)) as bar:
-        for folder in told.predictions:
-            cases = read_cases(told.dataset, folder, told.annotation)
+    with report.progress("grouping voxels", 2 * len(arguments.predictions)) as bar:
+        for folder in arguments.predictions:
+            cases = read_cases(arguments.dataset, folder, arguments.annotation)
             name = folder.parent.name if folder.name == "predictions" else folder.name
-            for made, those in ((name, cases), (f"{name}, leaked", [leaked(c, told.leak_mm) for c in cases])):
+            for made, those in ((name, cases), (f"{name}, leaked", [leaked(c, arguments.leak_mm) for c in cases])):
                 models.append(prepare(made, those, len(classes)))
                 bar.advance(made)
-    seeds = range(told.first_seed, told.first_seed + told.repetitions)
-    found = []
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.repetitions)
+    estimates = []
     with report.progress("auditing", len(models)) as bar:
         for model in models:
-            found.append(audited(model, len(classes), told.points, seeds))
+            estimates.append(audit(model, len(classes), arguments.points, seeds))
             bar.advance(model.name)
-    results = np.array(found)
-    say_coverage(models, results, classes, told.points, report)
-    say_ranks(models, results, report)
+    results = np.array(estimates)
+    print_coverage(models, results, classes, arguments.points, report)
+    print_ranks(models, results, report)
 
 
-def say_coverage(
+def print_coverage(
     models: Sequence[Model], results: Floats, classes: Sequence[str], points: int, report: Reporter
 ) -> None:
-    """Say how often the interval held the truth."""
+    """Print how often the interval covers the true Dice."""
     rows = []
-    for model, found in zip(models, results, strict=True):
+    for model, estimates in zip(models, results, strict=True):
         for c, name in enumerate(classes[1:]):
-            dice, low, high = found[:, c].T
+            dice, low, high = estimates[:, c].T
             covered = np.mean((low <= model.dice[c]) & (model.dice[c] <= high))
             numbers = (model.dice[c], model.case_mean[c], dice.mean(), dice.std(), (high - low).mean())
             rows.append([model.name, name, *(f"{v:.3f}" for v in numbers), f"{100 * covered:.0f} %"])
@@ -193,8 +194,8 @@ def say_coverage(
     report.table(f"{results.shape[1]} audits of {points} points each", heads, rows)
 
 
-def say_ranks(models: Sequence[Model], results: Floats, report: Reporter) -> None:
-    """Say how strokes, audits and dense masks rank each pair of models."""
+def print_ranks(models: Sequence[Model], results: Floats, report: Reporter) -> None:
+    """Print how strokes, audits and dense masks rank each pair of models."""
     audit_dice = np.nanmean(results[..., 0], axis=2)
     rows = []
     for a, b in combinations(range(len(models)), 2):

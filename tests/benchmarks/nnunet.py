@@ -3,21 +3,28 @@
     python tests/benchmarks/nnunet.py --recipe recipes/hippocampus_full.yaml --root DATASET --iterations 500 \
         --out runs/nnunet/hippocampus_full [KEY=VALUE ...]
 
-It makes nnU-Net an environment of its own, converts the dataset, lets nnU-Net plan and edits the plan, trains both
-tools on the training cases of the recipe's fold, predicts the held-out ones with the final weights, plain and averaged
-over mirrored looks, and scores all with `wsseg evaluate` on the dense references: OUT/table.csv and OUT/table.md.
-A command that was stopped goes on where it was: OUT/done marks what was done, OUT/logs keeps what was said.
+The script
+1. installs nnU-Net into an environment of its own,
+2. converts the dataset, lets nnU-Net plan, and edits the plan,
+3. trains both tools on the training cases of the recipe's fold,
+4. predicts the held-out cases with the final weights, with and without mirroring,
+5. scores all predictions with `wsseg evaluate` on the dense references.
 
-What nnU-Net keeps of its own: preprocessing, augmentation, sampling, loss (Dice + cross-entropy, deep supervision,
-ignore label), SGD 0.01 with poly decay from epoch to epoch, and that it sets no seed. Its residual encoder begins with
-a stem convolution that ours lacks. Seconds of training are those of the iterations; seconds of prediction are those of
-the whole command. Times compare only where both tools had the machine to themselves.
+OUT/table.csv and OUT/table.md have one row per tool and kind of prediction. OUT/scores.csv and OUT/arms.json have the
+scores of nnU-Net for `keep_results.py`. The same command continues after a stop: OUT/done has a file per finished step,
+OUT/logs the output.
+
+nnU-Net keeps its own preprocessing, augmentation, sampling, loss (Dice + cross-entropy, deep supervision, ignore label)
+and optimiser (SGD 0.01 with polynomial decay per epoch, unless --adamw). It sets no seed. Its residual encoder begins
+with a stem convolution that ours lacks. Training seconds are those of the iterations; prediction seconds are those of
+the whole command. Compare times only where both tools had the machine to themselves.
+
+nnU-Net 2.6.0 to 2.6.2 must not be used: they did not sample strokes because of a fault of theirs.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -29,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_layout import CONFIGURATION, PLANS, edit_plan, link_held_out, topology_of, write_raw
+from nnunet_tables import write_scores, write_table
 from steps import Command, Steps, done_so_far, read_record, summed
 
 from wsseg.assembly import autoconfigure
@@ -41,21 +49,22 @@ from wsseg.recipe.schema import Recipe
 from wsseg.training.optimization import choose_device
 
 NNUNET = "2.8.1"
+"""The version that is installed."""
 HERE = Path(__file__).resolve().parent
 DATASET = "Dataset001_benchmark"
 MOST_EPOCHS = 50
-"""nnU-Net lowers its rate an epoch; its own schedule has 1,000 of 250 iterations."""
+"""nnU-Net lowers its learning rate once per epoch; its own schedule has 1,000 epochs of 250 iterations."""
 
 
 def budget_of(iterations: int) -> tuple[int, int]:
-    """Return epochs and iterations of an epoch that multiply to `iterations`: the most epochs up to MOST_EPOCHS."""
+    """Return (epochs, iterations per epoch) whose product is `iterations`, with the most epochs up to MOST_EPOCHS."""
     epochs = next(n for n in range(min(MOST_EPOCHS, iterations), 0, -1) if iterations % n == 0)
     return epochs, iterations // epochs
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recipe, both tools."""
+    """One recipe, trained with both tools."""
 
     recipe: Recipe
     path: Path
@@ -70,7 +79,7 @@ class Comparison:
 
     @property
     def device(self) -> str:
-        """Where both tools work: what the recipe says, or the GPU where there is one."""
+        """The device of both tools: the recipe's, or the GPU if there is one."""
         return choose_device(self.recipe.training.device).type
 
     def nnunet(self) -> list[dict[str, Any]]:
@@ -87,14 +96,14 @@ class Comparison:
         sequential = ["-npp", 0, "-nps", 0] if device == "cpu" else ["-npp", self.processes, "-nps", self.processes]
         precision = "fp16" if device == "cuda" else "bf16" if self.bf16 else "fp32"
         rows = []
-        for look, words in (("plain", ["--disable_tta"]), ("mirrored", [])):
-            out = home / f"predictions_{look}"
+        for kind, words in (("plain", ["--disable_tta"]), ("mirrored", [])):
+            out = home / f"predictions_{kind}"
             command = [
                 *self._launch("predict"), "-i", raw / "imagesTs", "-o", out, "-d", "1", "-c", CONFIGURATION,
                 "-p", PLANS, "-tr", "BudgetTrainer", "-f", "all", "-device", device, *map(str, sequential), *words,
             ]  # fmt: skip
-            predicted = self._predict(f"nnunet_predict_{look}", command, out)
-            rows.append(self._row(f"nnU-Net {NNUNET}{' AdamW' * self.adamw}", look, precision, trained, predicted, out))
+            predicted = self._predict(f"nnunet_predict_{kind}", command, out)
+            rows.append(self._row(f"nnU-Net {NNUNET}{' AdamW' * self.adamw}", kind, precision, trained, predicted, out))
         return rows
 
     def wsseg(self) -> list[dict[str, Any]]:
@@ -115,11 +124,11 @@ class Comparison:
         precision = json.loads((run / "weights.json").read_text(encoding="utf-8"))["precision"]
         link_held_out(self.prepared, held_out)
         rows = []
-        for look, words in (("plain", ["--no-mirror"]), ("mirrored", ["--mirror"])):
-            out = self.out / "wsseg" / f"predictions_{look}"
+        for kind, words in (("plain", ["--no-mirror"]), ("mirrored", ["--mirror"])):
+            out = self.out / "wsseg" / f"predictions_{kind}"
             command = [*_wsseg("predict"), run, held_out, out, *words]
-            predicted = self._predict(f"wsseg_predict_{look}", command, out)
-            rows.append(self._row("wsseg", look, precision, trained, predicted, out))
+            predicted = self._predict(f"wsseg_predict_{kind}", command, out)
+            rows.append(self._row("wsseg", kind, precision, trained, predicted, out))
         return rows
 
     def _install(self) -> None:
@@ -132,8 +141,8 @@ class Comparison:
         pip: list[str | Path] = [python, "-m", "pip", "install", "-c", constraints, f"nnunetv2=={NNUNET}"]
         self.steps.run("environment_install", Command(pip))
 
-    def _launch(self, verb: str) -> list[str | Path]:
-        return [self.env / "bin" / "python", HERE / "nnunet_launcher.py", verb]
+    def _launch(self, command: str) -> list[str | Path]:
+        return [self.env / "bin" / "python", HERE / "nnunet_launcher.py", command]
 
     def _nnunet_run(self, name: str, command: Command) -> float:
         home = (self.out / "nnunet").resolve()
@@ -175,26 +184,26 @@ class Comparison:
         adamw = {"lr": ours.lr, "weight_decay": ours.weight_decay} if self.adamw else None
         budget = {"epochs": epochs, "iterations": iterations, "bf16": self.bf16, "adamw": adamw, "record": f"{record}"}
         words = ["1", CONFIGURATION, "all", "-p", PLANS, "-tr", "BudgetTrainer", "-device", self.device]
-        # Without a checkpoint `--c` begins anew.
+        # Without a checkpoint `--c` starts a new training.
         command = [*self._launch("train"), *words, "--c"]
-        wanted = Command(command, total, lambda: done_so_far(record), {"BUDGET": json.dumps(budget)})
-        self._nnunet_run("nnunet_train", wanted)
+        step = Command(command, total, lambda: done_so_far(record), {"BUDGET": json.dumps(budget)})
+        self._nnunet_run("nnunet_train", step)
         return summed(record, total, int(read_record(record)[-1]["parameters"]))
 
     def _predict(self, name: str, command: Sequence[str | Path], out: Path) -> dict[str, Any]:
         def predict() -> dict[str, Any]:
             shutil.rmtree(out, ignore_errors=True)
             cases = len(self.prepared.split.held_out)
-            wanted = Command(command, cases, lambda: len(list(out.glob("[!.]*.nii*"))))
-            return {"seconds": self._nnunet_run(name, wanted) if "nnunet" in name else self.steps.run(name, wanted)}
+            step = Command(command, cases, lambda: len(list(out.glob("[!.]*.nii*"))))
+            return {"seconds": self._nnunet_run(name, step) if "nnunet" in name else self.steps.run(name, step)}
 
         return self.steps.once(name, predict)
 
     def _row(
-        self, tool: str, look: str, precision: str, trained: dict[str, Any], predicted: dict[str, Any], out: Path
+        self, tool: str, kind: str, precision: str, trained: dict[str, Any], predicted: dict[str, Any], out: Path
     ) -> dict[str, Any]:
         scores, references = out.with_suffix(".csv"), self.prepared.dataset.root / "labelsTr"
-        name = f"evaluate_{out.parent.name}_{look}"
+        name = f"evaluate_{out.parent.name}_{kind}"
         command = [*_wsseg("evaluate"), out, references, "--out", scores]
         self.steps.once(name, lambda: {"seconds": self.steps.run(name, Command(command))})
         means = scoring.means(scoring.read_csv(scores))
@@ -202,7 +211,7 @@ class Comparison:
         classes = [scoring.plain(n) for n in self.prepared.dataset.classes[1:]]
         return {
             "tool": tool,
-            "prediction": look,
+            "prediction": kind,
             "annotation": self.recipe.data.annotation,
             "device": self.device,
             "format": precision,
@@ -218,30 +227,17 @@ class Comparison:
         }
 
 
-def _wsseg(verb: str) -> list[str | Path]:
-    return [sys.executable, "-c", "from wsseg.cli import main; main()", verb]
-
-
-def write_table(rows: Sequence[dict[str, Any]], out: Path, report: Terminal) -> None:
-    """Write OUT/table.csv and OUT/table.md, and show the table."""
-    columns, cells = list(rows[0]), [[str(value) for value in row.values()] for row in rows]
-    with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *cells])
-    lines = [columns, ["---"] * len(columns), *cells]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-    (out / "table.md").write_text(text, encoding="utf-8")
-    for line in text.splitlines():
-        report.say(line)
-    report.say(f"table: {out / 'table.csv'}, {out / 'table.md'}")
+def _wsseg(command: str) -> list[str | Path]:
+    return [sys.executable, "-m", "wsseg", command]
 
 
 def compare(arguments: argparse.Namespace, report: Terminal) -> None:
-    """Do all steps that were not done before, and write the table."""
+    """Do all steps that are not finished yet, and write the tables."""
     out: Path = arguments.out
     overrides: list[str] = list(arguments.overrides)
     overrides += [f"data.root={arguments.root}"] if arguments.root else []
     overrides += [f"training.iterations={arguments.iterations}"] if arguments.iterations else []
-    # Both tools are timed without watching the held-out cases.
+    # Both tools are timed without validation.
     overrides += ["training.validate_every=0"]
     recipe = read_recipe(arguments.recipe, overrides)
     steps = Steps(out, report)
@@ -251,7 +247,7 @@ def compare(arguments: argparse.Namespace, report: Terminal) -> None:
     prepared = prepare(recipe, report)
     recipe = autoconfigure.plan(recipe, prepared, report)
     if not prepared.split.held_out:
-        raise FaultsError("data.fold: holds no case out, so there is nothing to compare on")
+        raise FaultsError("data.fold: holds out no case; set data.fold to a number")
     env = (arguments.env or out.parent / "environment").absolute()
     comparison = Comparison(
         recipe, arguments.recipe, overrides, prepared, out, env,
@@ -264,6 +260,8 @@ def compare(arguments: argparse.Namespace, report: Terminal) -> None:
     )
     rows = [] if arguments.only == "wsseg" else comparison.nnunet()
     rows += [] if arguments.only == "nnunet" else comparison.wsseg()
+    if arguments.only != "wsseg":
+        write_scores(out, NNUNET, recipe, prepared.split.held_out, [arguments.recipe, *overrides], arguments.adamw)
     write_table(rows, out, report)
 
 
@@ -272,22 +270,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--root", help="the dataset folder; default: the recipe's")
-    parser.add_argument("--iterations", type=int, help="of both tools; default: the recipe's")
-    parser.add_argument("--out", type=Path, required=True, help="where everything is kept")
-    parser.add_argument("--env", type=Path, help="nnU-Net's own environment; default: `environment` beside OUT")
-    parser.add_argument("--only", choices=["nnunet", "wsseg"], help="one tool alone")
+    parser.add_argument("--iterations", type=int, help="iterations of both tools; default: the recipe's")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all files")
+    parser.add_argument("--env", type=Path, help="virtual environment of nnU-Net; default: `environment` beside OUT")
+    parser.add_argument("--only", choices=["nnunet", "wsseg"], help="train one tool only")
     parser.add_argument("--processes", type=int, default=1, help="nnU-Net's worker processes")
     # torch 2.13 was seen to crash in the backward pass of 1 x 3 x 3 convolutions, where slices are thick.
-    parser.add_argument("--bf16", action="store_true", help="let nnU-Net train in bf16 on a CPU (its own way is fp32)")
-    parser.add_argument("--adamw", action="store_true", help="give nnU-Net AdamW at the recipe's rate (its own is SGD)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="laid over the recipe, for both tools")
+    parser.add_argument("--bf16", action="store_true", help="train nnU-Net in bf16 on a CPU (its default is fp32)")
+    parser.add_argument("--adamw", action="store_true", help="train nnU-Net with AdamW (its default is SGD)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the recipe, for both tools")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
         compare(parser.parse_args(), Terminal())
     except FaultsError as error:
         sys.exit("\n".join(f"error: {fault}" for fault in error.faults))
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+        sys.exit("stopped; the same command continues from here")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Starts a command of nnU-Net v2 in nnU-Net's own environment: `python nnunet_launcher.py VERB ARGUMENTS`.
+"""Runs a command of nnU-Net v2 in nnU-Net's own environment: `python nnunet_launcher.py COMMAND ARGUMENTS`.
 
-nnU-Net is used as it is installed; two things around it are mended, in this process and in those it spawns:
-- Its search for trainer classes imports timm and so torchvision, whose compiled part does not fit the build of torch
-  for CPUs ("operator torchvision::nms does not exist"). Nothing here needs that part: an empty module stands for it.
-- It takes a thread for each core of the machine; here it takes those that it may run on, as wsseg does.
+nnU-Net is used as installed. Two things are changed around it, in this process and in those that it spawns:
+- Its search for trainer classes imports timm and so torchvision, whose compiled part does not fit the CPU build of
+  torch ("operator torchvision::nms does not exist"). That part is not needed here: an empty module replaces it.
+- It uses one thread per core of the machine; here it uses the cores that the process may run on, as wsseg does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import types
 
 import torch
 
-VERBS = {
+COMMANDS = {
     "extract": "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints:extract_fingerprint_entry",
     "plan": "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints:plan_experiment_entry",
     "preprocess": "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints:preprocess_entry",
@@ -24,7 +24,7 @@ VERBS = {
     "predict": "nnunetv2.inference.predict_from_raw_data:predict_entry_point",
 }
 
-# Outside of main(): a spawned process imports this file again before it works.
+# Outside of main(), because a spawned process imports this file again.
 if torch.version.cuda is None:
     sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
 if hasattr(os, "sched_getaffinity"):
@@ -32,9 +32,9 @@ if hasattr(os, "sched_getaffinity"):
 
 
 def main() -> None:
-    """Run the verb that the first argument names, with the others as its own."""
-    verb = sys.argv.pop(1)
-    module, function = VERBS[verb].split(":")
+    """Run the command that the first argument names with the remaining arguments."""
+    command = sys.argv.pop(1)
+    module, function = COMMANDS[command].split(":")
     getattr(importlib.import_module(module), function)()
 
 

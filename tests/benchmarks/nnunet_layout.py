@@ -30,7 +30,7 @@ ARCHITECTURE = "dynamic_network_architectures.architectures.unet.ResidualEncoder
 
 @dataclass(frozen=True)
 class Topology:
-    """A recipe's network as a plan of nnU-Net describes one; sizes by x, y, z, levels finest first."""
+    """The shape of a network as nnU-Net's plan describes it; sizes in x, y, z, finest level first."""
 
     patch_size: Triple
     spacing_mm: tuple[float, float, float]
@@ -42,10 +42,10 @@ class Topology:
 
 
 def topology_of(recipe: Recipe, prepared: PreparedData) -> Topology:
-    """Return the shape of the network whose prediction counts, and the parameters of all of the recipe's networks.
+    """Return the shape of the network that predicts, and the number of parameters of all networks of the recipe.
 
     Raises:
-        FaultsError: nnU-Net cannot build it, because the patch is no multiple of the strides.
+        FaultsError: The patch is no multiple of the strides, so that nnU-Net cannot build the network.
     """
     branches = make_branches(recipe, prepared.preprocessing, len(prepared.dataset.classes))
     network = branches.networks[recipe.prediction.network]
@@ -62,10 +62,11 @@ def topology_of(recipe: Recipe, prepared: PreparedData) -> Topology:
 
 
 def edit_plan(plan: dict[str, Any], topology: Topology) -> dict[str, Any]:
-    """Return nnU-Net's plan with this topology: a residual block an encoder level, a convolution a decoder level.
+    """Return nnU-Net's plan with this topology.
 
-    What is not named here (normalisation, resampling, batch Dice, ...) stays what nnU-Net planned. Its axes are z, y,
-    x, then turned as the plan's `transpose_forward` says.
+    Each encoder level has one residual block, each decoder level one convolution. Everything else (normalisation,
+    resampling, batch Dice, ...) stays as nnU-Net planned it. nnU-Net's axes are z, y, x, in the order of the plan's
+    `transpose_forward`.
     """
     turn = plan["transpose_forward"]
 
@@ -96,13 +97,16 @@ def edit_plan(plan: dict[str, Any], topology: Topology) -> dict[str, Any]:
 
 
 def write_raw(prepared: PreparedData, folder: Path, report: Reporter) -> dict[str, Any]:
-    """Write nnU-Net's raw dataset: training cases with what they are learned from, and the held-out images apart.
+    """Write nnU-Net's raw dataset: training cases with their annotation in *Tr, held-out images in *Ts.
 
-    Volumes are written in canonical orientation; an unannotated voxel gets the highest label, named `ignore`. Training
-    cases of which nothing was drawn are left out, as wsseg leaves them out.
+    Volumes are written in canonical orientation. Voxels without annotation get the highest label, named `ignore`.
+    Training cases without annotation are left out.
+
+    Returns:
+        The number of training cases, of held-out cases and of voxels without annotation.
 
     Raises:
-        FaultsError: A case lacks a modality, which nnU-Net cannot do without.
+        FaultsError: A case lacks a modality; nnU-Net needs all of them.
     """
     dataset = prepared.dataset
     training = [case for case in prepared.split.training if case.annotation is not None]
@@ -133,7 +137,7 @@ def write_raw(prepared: PreparedData, folder: Path, report: Reporter) -> dict[st
 
 
 def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
-    """Write a case's images and, if it has one, its label; return how many voxels of it nobody annotated."""
+    """Write the images and the label of a case; return the number of voxels without annotation."""
     loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
     grid = nifti.grid_of(loaded.grid.shape, loaded.grid.affine)
     for number, image in enumerate(loaded.images.values()):
@@ -148,7 +152,7 @@ def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
 
 
 def link_held_out(prepared: PreparedData, folder: Path) -> None:
-    """Link the held-out cases' own image files into one folder, for `wsseg predict`."""
+    """Link the image files of the held-out cases into one folder, for `wsseg predict`."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in prepared.split.held_out:
         for path in case.images.values():

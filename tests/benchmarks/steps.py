@@ -1,4 +1,4 @@
-"""Steps of a long comparison: done once, kept in log files, gone on with after a stop."""
+"""Steps of a long comparison: each is done once, writes a log file, and is skipped when the command is repeated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsseg.core.reporter import Reporter
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, what its bar counts, and how far it has come: `done()` of `total`."""
+    """A command line and its progress: `done()` of `total`."""
 
     words: Sequence[str | Path]
     total: int = 1
@@ -31,33 +31,33 @@ class Command:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one out folder: `done/NAME.json` says that a step was done and what it gave, `logs/` what was said.
+    """The steps of one folder: `done/NAME.json` has the result of a finished step, `logs/NAME.log` its output.
 
     Attributes:
-        folder: The out folder.
-        report: Told what is done.
+        folder: Where all files are written.
+        report: Shows progress.
     """
 
     folder: Path
     report: Reporter
 
     def once(self, name: str, work: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-        """Do the work unless it was done before; return what it gave."""
+        """Do the work unless it was finished before; return its result."""
         marker = self.folder / "done" / f"{name}.json"
         if marker.is_file():
-            found: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
-            self.report.say(f"{name}: done before")
-            return found
-        given = work() or {}
+            stored: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
+            self.report.say(f"{name}: finished before")
+            return stored
+        result = work() or {}
         marker.parent.mkdir(parents=True, exist_ok=True)
-        write_safely(marker, json.dumps(given, indent=1).encode())
-        return given
+        write_safely(marker, json.dumps(result, indent=1).encode())
+        return result
 
     def run(self, name: str, command: Command) -> float:
-        """Run a command to its end with a bar, and return its seconds.
+        """Run a command with a progress bar, and return its seconds.
 
         Raises:
-            FaultsError: It cannot be started, or ends with a fault; the message names the log file.
+            FaultsError: The command cannot be started or fails; the message names the log file.
         """
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ class Steps:
                         shown += 1
                         bar.advance()
             finally:
-                # Its workers end with it, also where it crashed.
+                # End its worker processes too, also after a crash.
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
@@ -89,11 +89,11 @@ class Steps:
                 bar.advance()
         if process.returncode:
             last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][-1]
-            raise FaultsError(f"{name}: ended with code {process.returncode}, see {log}; its last line: {last}")
+            raise FaultsError(f"{name}: failed with exit code {process.returncode}; last line of {log}: {last}")
         return time.monotonic() - began
 
     def keep_settings(self, settings: Mapping[str, Any]) -> None:
-        """Keep what the folder was begun with. Raises FaultsError where it was begun with something else."""
+        """Store the settings of the folder. Raises FaultsError if the folder has other settings."""
         path = self.folder / "settings.json"
         wanted = json.loads(json.dumps(settings))
         if path.is_file():
@@ -101,28 +101,28 @@ class Steps:
             old, new = flat(before), flat(wanted)
             changed = [f"{k} was {old.get(k)}, is {new.get(k)}" for k in {**old, **new} if old.get(k) != new.get(k)]
             if changed:
-                raise FaultsError(f"{self.folder}: was begun otherwise ({'; '.join(changed)}): choose another --out")
+                raise FaultsError(f"{self.folder}: has other settings ({'; '.join(changed)}); choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_safely(path, json.dumps(wanted, indent=1).encode())
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a training's record in order; of what was done twice (after a stop) the last counts."""
+    """Return the lines of a training's record in order; the last line counts for an iteration that was repeated."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    by_place = {entry["done"]: entry for entry in (json.loads(line) for line in lines if line.endswith("}"))}
-    return [by_place[place] for place in sorted(by_place)]
+    by_iteration = {entry["done"]: entry for entry in (json.loads(line) for line in lines if line.endswith("}"))}
+    return [by_iteration[n] for n in sorted(by_iteration)]
 
 
 def done_so_far(record: Path) -> int:
-    """Return how many iterations of a training are in its record."""
+    """Return the number of iterations in a training's record."""
     return max((int(entry["done"]) for entry in read_record(record)), default=0)
 
 
 def summed(record: Path, iterations: int, parameters: int) -> dict[str, Any]:
-    """Return the seconds of all iterations of a training. Raises FaultsError where some are not in its record."""
+    """Return the seconds of all iterations of a training. Raises FaultsError if its record is not complete."""
     entries = read_record(record)
     if not entries or entries[-1]["done"] != iterations:
-        raise FaultsError(f"{record}: does not reach iteration {iterations}: begin again with another --out")
+        raise FaultsError(f"{record}: does not reach iteration {iterations}; start again with another --out")
     return {"iterations": iterations, "seconds": sum(entry["seconds"] for entry in entries), "parameters": parameters}

@@ -1,6 +1,8 @@
-"""`wsseg train` with the seconds of every iteration: `python timed_train.py RECORD RUN_DIR RECIPE [KEY=VALUE ...]`.
+"""`wsseg train` that also records the seconds of every iteration.
 
-It is the same command (begun or gone on with), but its training bar also writes RECORD: a line an iteration.
+    python timed_train.py RECORD RUN_DIR RECIPE [KEY=VALUE ...]
+
+RECORD gets one line per iteration. The same command continues a training that was stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from wsseg.core.terminal import Terminal
 
 
 class TimedTerminal(Terminal):
-    """A terminal whose training bar keeps a record."""
+    """A terminal whose training bar writes a record."""
 
     def __init__(self, record: Path) -> None:
         super().__init__()
@@ -27,19 +29,19 @@ class TimedTerminal(Terminal):
 
     @contextmanager
     def progress(self, what: str, total: int, done: int = 0) -> Iterator[Progress]:  # type: ignore[override]
-        """Show a bar; that of the training writes its times down."""
+        """Show a progress bar; the one of the training also records times."""
         with super().progress(what, total, done) as bar:
             yield TimedBar(bar, self.record, done) if what == "training" else bar
 
 
 class TimedBar:
-    """A bar that writes a line at each advance: how many were done, and the seconds since the one before."""
+    """A bar that writes a line at each advance: the iterations done and the seconds of the last one."""
 
     def __init__(self, bar: Progress, record: Path, done: int) -> None:
         self.bar, self.record, self.done, self.before = bar, record, done, time.monotonic()
 
     def advance(self, note: str = "") -> None:
-        """Count one more."""
+        """Count one iteration."""
         self.done += 1
         now = time.monotonic()
         with self.record.open("a", encoding="utf-8") as file:
@@ -48,7 +50,7 @@ class TimedBar:
         self.bar.advance(note)
 
     def reach(self, done: float, note: str = "") -> None:
-        """Set what is done; no training does."""
+        """Set the progress; not used by trainings."""
         self.bar.reach(done, note)
 
 

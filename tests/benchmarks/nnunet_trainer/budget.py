@@ -1,6 +1,6 @@
-"""nnU-Net's own trainer, held to a budget of iterations; nnU-Net finds it by its `nnUNet_extTrainer` variable.
+"""nnU-Net's own trainer with a fixed number of iterations, found through the variable `nnUNet_extTrainer`.
 
-This folder holds nothing else, because nnU-Net imports every file that it finds there.
+This folder has no other file, because nnU-Net imports every file in it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
-    """Loss, augmentation, sampling, optimiser and schedule are nnU-Net's; only their number is set from outside.
+    """Changes the number of iterations; loss, augmentation, sampling, optimiser and schedule stay nnU-Net's.
 
-    `BUDGET` in the environment is JSON: epochs, iterations (of an epoch), bf16 (autocast on a CPU), adamw (null, or
-    the rate and weight decay of AdamW in place of SGD), record (a file that gets a line an epoch: what was done and the
-    seconds that its training iterations took).
+    The environment variable `BUDGET` is JSON with these keys:
+        epochs, iterations: Number of epochs, and of iterations per epoch.
+        bf16: Use autocast on a CPU.
+        adamw: null, or the learning rate and weight decay of AdamW, which then replaces SGD.
+        record: A file that gets one line per epoch: iterations done, and the seconds that they took.
     """
 
-    # nnU-Net looks its arguments up by these names, so the signature has to be its own.
+    # nnU-Net reads its arguments by these names, so the signature has to be the same.
     def __init__(
         self,
         plans: dict[str, Any],
@@ -34,25 +36,25 @@ class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
         device: torch.device = torch.device("cuda"),  # noqa: B008
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        # Predicting builds a trainer too, to ask it for the network; no budget is needed then.
+        # Prediction builds a trainer too, to get the network; it needs no budget.
         self.budget = json.loads(os.environ.get("BUDGET", "{}"))
         if self.budget:
             self.num_epochs = self.budget["epochs"]
             self.num_iterations_per_epoch = self.budget["iterations"]
-            self.num_val_iterations_per_epoch = 1  # the least that its logger can live with
+            self.num_val_iterations_per_epoch = 1  # the smallest number that its logger accepts
             self.save_every = max(1, self.num_epochs // 5)
         self.epoch_began = 0.0
 
     def initialize(self) -> None:
-        """Build as nnU-Net does; with bf16, let the network run under autocast and hand float32 to the loss."""
+        """Build as nnU-Net does; with bf16, run the network under autocast and return float32."""
         super().initialize()
         if self.budget.get("bf16") and self.device.type == "cpu":
             inner = self.network.forward
 
             def forward(image: torch.Tensor) -> Any:
                 with torch.autocast("cpu", torch.bfloat16):
-                    found = inner(image)
-                return [f.float() for f in found] if isinstance(found, (list, tuple)) else found.float()
+                    outputs = inner(image)
+                return [o.float() for o in outputs] if isinstance(outputs, (list, tuple)) else outputs.float()
 
             self.network.forward = forward
 
@@ -65,12 +67,12 @@ class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
         return optimizer, PolyLRScheduler(optimizer, adamw["lr"], self.num_epochs)
 
     def on_train_epoch_start(self) -> None:
-        """Begin an epoch, and its time."""
+        """Start an epoch and its clock."""
         super().on_train_epoch_start()
         self.epoch_began = time.monotonic()
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """End an epoch, and write down how long its iterations took."""
+        """End an epoch and record how long its iterations took."""
         seconds = time.monotonic() - self.epoch_began
         super().on_train_epoch_end(train_outputs)
         line = {
@@ -83,7 +85,7 @@ class BudgetTrainer(nnUNetTrainer):  # type: ignore[misc]
             file.write(json.dumps(line) + "\n")
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Do nothing: with fold `all` it would predict its training cases; the held-out ones are predicted apart."""
+        """Do nothing: with fold `all` it would predict the training cases; the held-out ones are predicted later."""
 
     def plot_network_architecture(self) -> None:
-        """Do nothing: the drawing is not used."""
+        """Do nothing: the figure is not used."""
