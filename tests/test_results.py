@@ -12,7 +12,7 @@ from wsseg.recipe.reading import read_recipe
 ROOT = Path(__file__).parents[1]
 PAGES = result_tables.pages()
 TEXTS = [
-    *(page for page in PAGES[1:] if "reference" not in page.parts),
+    *(page for page in PAGES if "reference" not in page.parts),
     *(ROOT / folder / "README.md" for folder in ("recipes", "annotations", "mlflow")),
 ]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
