@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     runs.recipes,
+    runs.settings,
     runs.check,
     runs.train,
     runs.predict,

@@ -107,3 +107,22 @@ def recipes() -> None:
         from wsseg.core.terminal import Terminal
 
         run(Terminal())
+
+
+def settings(
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A key, e.g. training.clip_norm.")] = None,
+    docs: Annotated[
+        Path | None, typer.Option(help="Write the pages settings.md and commands.md into this folder instead.")
+    ] = None,
+) -> None:
+    """Explain the keys of a recipe, of its plug-ins and of annotation protocols: values, default, meaning."""
+    with clean_exit():
+        from wsseg.commands import settings as command
+        from wsseg.core.terminal import Terminal
+
+        if docs is None:
+            command.settings(key, Terminal())
+        else:
+            from wsseg.cli import app, reference
+
+            command.write(docs, {"settings.md": command.markdown(), "commands.md": reference.markdown(app)}, Terminal())
