@@ -35,9 +35,10 @@ def compare(
         from wsseg.core.terminal import Terminal
 
         request = compare.ComparisonRequest(
-            _candidates.read_candidates(recipes), out, against, folds, seeds, compare.ExecutionOptions(on, jobs, gpus)
-        )
-        compare.compare(request, compare.typed(sys.argv), Terminal())
+            candidates=_candidates.read_candidates(recipes), out=out, against=against, folds=folds, seeds=seeds,
+            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+        )  # fmt: skip
+        compare.compare(request, compare.typed_command(sys.argv), Terminal())
 
 
 def ablate(
@@ -55,5 +56,8 @@ def ablate(
         from wsseg.commands import ablate, compare
         from wsseg.core.terminal import Terminal
 
-        work, command = compare.ExecutionOptions(on, jobs, gpus), compare.typed(sys.argv)
-        ablate.ablate(recipe, overrides or [], out, folds, seeds, work, command, Terminal())
+        request = ablate.AblationRequest(
+            recipe=recipe, overrides=tuple(overrides or ()), out=out, folds=folds, seeds=seeds,
+            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+        )  # fmt: skip
+        ablate.ablate(request, compare.typed_command(sys.argv), Terminal())

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from wsseg.assembly.data import PreparedData
 from wsseg.assembly.model import make_predictor, model_notes
 from wsseg.assembly.parts import TrainingParts
+from wsseg.commands._overlay import draw_case
 from wsseg.commands._run_folder import RunFolder
-from wsseg.core.cases import IGNORE
 from wsseg.core.reporter import Reporter, Silent
-from wsseg.data.loading import load_case, load_reference
+from wsseg.data.loading import load_reference
 from wsseg.data.store import CachedCase
 from wsseg.distributed.runtime import ALONE, Runtime
 from wsseg.evaluation import scoring
-from wsseg.figures.overlay import draw_overlay
 from wsseg.prediction.predictor import Predictor, label_map
 from wsseg.recipe.schema import Recipe
 from wsseg.tracking.tracker import Tracker
@@ -146,18 +145,10 @@ class Experiment:
         nifti.write(self.run.path / "predictions" / f"{name}{self.prepared.dataset.ending}", found, grid)
         reference = self._reference(stored)
         if draw:
-            self._draw(stored, found, reference)
+            path = self.run.path / "overlays" / f"{name}.png"
+            title = f"{self.recipe.name}: {name} ({self.prepared.dataset.name}, held out)"
+            draw_case(path, self.prepared.dataset, stored.case, found, title)
+            self.tracker.file(path, "overlays")
         if reference is None:
             return [scoring.Row(name, note=scoring.NO_REFERENCE)]
         return scoring.score_case(name, found, reference, grid.spacing_mm, self._classes(), self._tolerance_mm())
-
-    def _draw(self, stored: CachedCase, found: Array, reference: Array | None) -> None:
-        """Draw a case as its files show it: image, strokes, prediction, reference."""
-        dataset = self.prepared.dataset
-        loaded = load_case(stored.case, len(dataset.classes), dataset.ignore_value)
-        images = {name: array for name, array in loaded.images.items() if array is not None}
-        path = self.run.path / "overlays" / f"{stored.case.name}.png"
-        title = f"{self.recipe.name}: {stored.case.name} ({dataset.name}, held out)"
-        strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
-        draw_overlay(path, images, loaded.grid.spacing_mm, strokes, found, reference, self._classes(), title)
-        self.tracker.file(path, "overlays")

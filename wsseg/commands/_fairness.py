@@ -1,4 +1,4 @@
-"""Whether arms can be compared at all: the same data, folds, seeds and budget; and runs of the recipe that is named."""
+"""Checks that candidates can be compared fairly: same data, folds, seeds and budget, and runs of the named recipe."""
 
 from __future__ import annotations
 
@@ -8,85 +8,89 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsseg.commands import _illustrate
 from wsseg.commands._run_folder import RunFolder, flat
+from wsseg.commands._runs import dataset_of, recipe_of
+from wsseg.core.errors import and_more
 from wsseg.recipe.schema import Recipe
 
 Runs = Mapping[str, Mapping[Path, Recipe]]
-"""Arm -> its finished runs, each with the recipe that it was made with."""
+"""Candidate -> its finished runs, each with its recipe."""
 SHARED = ("folds", "patient")
-"""What the data sections of all recipes of a comparison have in common; else their folds hold out other cases."""
+"""Fields of the data section that have to be equal, or the folds hold out different cases."""
 
 
 def faults(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int) -> list[str]:
-    """Say all that makes no fair comparison, before anything is trained.
+    """Return all that prevents a fair comparison, before anything is trained.
 
     Args:
-        recipes: Arm -> the recipe that will be trained.
-        runs: The other arms.
-        folds: So many folds of each recipe are held out.
-        seeds: So many seeds.
+        recipes: Candidate -> the recipe to train.
+        runs: The other candidates.
+        folds: Number of folds of each recipe.
+        seeds: Number of seeds of each fold.
     """
-    every = {**recipes, **{name: next(iter(mine.values())) for name, mine in runs.items()}}
-    mixed = [fault for name, mine in runs.items() for fault in _mixed(name, mine)]
-    return mixed + _elsewhere(recipes, runs) + _unfair(every, folds) + _unpaired(recipes, runs, folds, seeds)
+    all_recipes = {**recipes, **{name: next(iter(own.values())) for name, own in runs.items()}}
+    mixed = [fault for name, own in runs.items() for fault in _mixed(name, own)]
+    return (
+        mixed
+        + _other_data(recipes, runs)
+        + _other_settings(all_recipes, folds)
+        + _unpaired(recipes, runs, folds, seeds)
+    )
 
 
 def stale(folder: Path, recipe: Recipe) -> list[str]:
-    """Say how a run that has finished differs from what its recipe says now; one that has not, `train` looks at."""
+    """Return a fault if a run finished with another recipe than the one given; `train` checks unfinished runs."""
     run = RunFolder(folder)
     if not run.finished:
         return []
-    told = _differences(_deciding(_illustrate.recipe_of(folder)), _deciding(run.as_begun(recipe)), "now")
-    remedy = "choose another --out, give the recipe another name, or delete that run to train it anew"
-    return [f"{folder}: has finished with another recipe ({told}); {remedy}"] if told else []
+    changes = _differences(_deciding(recipe_of(folder)), _deciding(run.as_begun(recipe)), "now")
+    remedy = "choose another --out, give the recipe another name, or delete that run to train it again"
+    return [f"{folder}: has finished with another recipe ({changes}); {remedy}"] if changes else []
 
 
 def _mixed(name: str, runs: Mapping[Path, Recipe]) -> list[str]:
-    """Say which runs of an arm are of another recipe than the first, or of the same fold and seed as another."""
-    seen: dict[tuple[int | None, int], Path] = {}
+    """Return faults for runs of another recipe than the first, and for two runs of the same fold and seed."""
     first, *_ = runs
-    wanted = _common(runs[first])
-    strange = {run: told for run, recipe in runs.items() if (told := _differences(wanted, _common(recipe), "here"))}
+    expected = _common(runs[first])
+    others = {run: diff for run, recipe in runs.items() if (diff := _differences(expected, _common(recipe), "here"))}
     faults = [
-        f"{run}: is of another recipe than {first} ({told}); name the runs of each recipe by themselves"
-        for run, told in [*strange.items()][:1]
+        f"{run}: is of another recipe than {first} ({differences}); name the runs of each recipe separately"
+        for run, differences in [*others.items()][:1]
     ]
+    run_of: dict[tuple[int | None, int], Path] = {}
     for run, recipe in runs.items():
-        if run not in strange and (other := seen.setdefault((recipe.data.fold, recipe.seed), run)) != run:
+        if run not in others and (other := run_of.setdefault((recipe.data.fold, recipe.seed), run)) != run:
             faults.append(f"{run}: is of the same fold and seed as {other}; {name} needs one of them")
     return faults
 
 
-def _elsewhere(recipes: Mapping[str, Recipe], runs: Runs) -> list[str]:
-    """Say which arms are of other data. Those of a run may have moved since: it is known by its cases and patients."""
+def _other_data(recipes: Mapping[str, Recipe], runs: Runs) -> list[str]:
+    """Return faults for candidates of other data. The data of a run may have moved: cases and patients identify it."""
     roots = {name: recipe.data.root for name, recipe in recipes.items()}
     if faults := _differing(roots, "data.root"):
         return faults
-    roots |= {name: next(iter(mine.values())).data.root for name, mine in runs.items()}
+    roots |= {name: next(iter(own.values())).data.root for name, own in runs.items()}
     if len(set(roots.values())) < 2:
         return []
     first, *others = roots
-    wanted = _patients(first, recipes, runs)
+    expected = _patients(first, recipes, runs)
     return [
         f"{name}: is of other cases or patients ({roots[name]}) than {first} ({roots[first]}): "
-        f"{', '.join(sorted({case for case, _ in differ})[:5])}"
-        for name in others if (differ := wanted.items() ^ _patients(name, recipes, runs).items())
+        f"{and_more(sorted({case for case, _ in differ}), 5)}"
+        for name in others if (differ := expected.items() ^ _patients(name, recipes, runs).items())
     ]  # fmt: skip
 
 
-def _patients(
-    name: str, recipes: Mapping[str, Recipe], runs: Runs
-) -> dict[str, str]:  # fmt: skip
-    """Return case -> patient of an arm's dataset."""
+def _patients(name: str, recipes: Mapping[str, Recipe], runs: Runs) -> dict[str, str]:
+    """Return case -> patient of a candidate's dataset."""
     if name in recipes:
-        return {case.name: case.patient for case in _illustrate.dataset_of(recipes[name]).training}
+        return {case.name: case.patient for case in dataset_of(recipes[name]).training}
     plan = RunFolder(next(iter(runs[name]))).read("plan.json")
     return {**plan["training"], **plan["held_out"]}
 
 
-def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
-    """Say what differs between recipes that has to be the same."""
+def _other_settings(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
+    """Return faults for settings that differ between recipes but have to be equal."""
     faults = []
     for key in SHARED:
         faults += _differing({name: getattr(recipe.data, key) for name, recipe in recipes.items()}, f"data.{key}")
@@ -95,49 +99,46 @@ def _unfair(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
     faults += _differing({name: r.evaluation.tolerance_mm for name, r in recipes.items()}, "evaluation.tolerance_mm")
     for name, recipe in recipes.items():
         if folds > recipe.data.folds:
-            faults.append(
-                f"{name}: has data.folds={recipe.data.folds}, so at most that many --folds; {folds} were asked for"
-            )
+            faults.append(f"--folds {folds}: {name} has data.folds={recipe.data.folds}; ask for at most that many")
     return faults
 
 
 def _unpaired(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int) -> list[str]:
-    """Say which arms will have other folds and seeds than the first: before anything is trained for nothing."""
+    """Return a fault for each candidate that will have other folds and seeds than the first."""
     if faults := _differing({name: recipe.seed for name, recipe in recipes.items()}, "seed"):
         return faults
-    have = {
+    pairs = {
         name: {f"fold {fold} seed {seed}" for fold in range(folds) for seed in range(r.seed, r.seed + seeds)}
         for name, r in recipes.items()
     }
-    have |= {name: {f"fold {r.data.fold} seed {r.seed}" for r in mine.values()} for name, mine in runs.items()}
-    first, *others = have
-    remedy = "give all of them the same, for recipes by seed=N, --folds and --seeds"
+    pairs |= {name: {f"fold {r.data.fold} seed {r.seed}" for r in own.values()} for name, own in runs.items()}
+    first, *others = pairs
+    remedy = "give all of them the same; for recipes by seed=N, --folds and --seeds"
     return [
-        f"{name}: has {', '.join(sorted(have[name]))}, but {first} has {', '.join(sorted(have[first]))}; {remedy}"
-        for name in others if have[name] != have[first]
+        f"{name}: has {', '.join(sorted(pairs[name]))}, but {first} has {', '.join(sorted(pairs[first]))}; {remedy}"
+        for name in others if pairs[name] != pairs[first]
     ]  # fmt: skip
 
 
 def _common(recipe: Recipe) -> dict[str, Any]:
-    """Return what runs of one recipe share: all but fold and seed, and what was planned from a fold's own cases."""
+    """Return the settings that runs of one recipe share: all but fold, seed, and what was planned from the fold."""
     own = re.compile(r"seed|data\.fold|data\.patch_size|networks\.[^.]+\.features")
     return {key: value for key, value in _deciding(recipe).items() if not own.fullmatch(key)}
 
 
 def _deciding(recipe: Recipe) -> dict[str, Any]:
-    """Return all that decides a run's scores, as dotted keys."""
+    """Return the settings that influence a run's scores, by dotted key."""
     plain = recipe.resolved()
     return flat(recipe.decisive() | {key: plain[key] for key in ("prediction", "evaluation")})
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> str:
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    told = ", ".join(f"{key}={old.get(key)}, {where} {new.get(key)}" for key in keys[:4])
-    return told + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+    return and_more([f"{key}={old.get(key)}, {where} {new.get(key)}" for key in keys], 4)
 
 
 def _differing(values: Mapping[str, Any], key: str) -> list[str]:
     if len({json.dumps(value) for value in values.values()}) < 2:
         return []
-    told = ", ".join(f"{name}: {value}" for name, value in values.items())
-    return [f"{key} differs ({told}); give all of them one, e.g. {key}={next(iter(values.values()))}"]
+    by_name = ", ".join(f"{name}: {value}" for name, value in values.items())
+    return [f"{key} differs ({by_name}); set the same for all, e.g. {key}={next(iter(values.values()))}"]

@@ -1,9 +1,9 @@
-"""The hall's verb `ablate`: does each term of a recipe add anything on these data?"""
+"""The command `ablate`: train a recipe without each of its terms, and report what each term adds to Dice."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from wsseg.commands.compare import ComparisonRequest, ExecutionOptions
 from wsseg.core.errors import RecipeError
 from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
-from wsseg.evaluation.comparison.document import Part
+from wsseg.evaluation.comparison.document import ReportSection
 from wsseg.evaluation.comparison.paired import Comparison, Difference
 from wsseg.evaluation.comparison.report import by_seed
 from wsseg.evaluation.comparison.statistics import LEVEL, Interval
@@ -21,7 +21,27 @@ from wsseg.recipe.reading import read_recipe, typed_text
 
 BASE = "partial_loss"
 BARE = f"{BASE} alone"
-Verdict = Literal["helps", "hurts", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRequest:
+    """What to ablate.
+
+    Attributes:
+        recipe: File of the recipe.
+        overrides: KEY=VALUE settings for it.
+        out: Directory of the report, the runs and the recipe with the terms that help.
+        folds: Number of folds to hold out in turn, at most the recipe's data.folds.
+        seeds: Number of seeds, counted from the recipe's own. A verdict needs at least two.
+        execution: Where and how the runs are trained.
+    """
+
+    recipe: Path
+    overrides: tuple[str, ...] = ()
+    out: Path
+    folds: int = 1
+    seeds: int = 3
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
 @dataclass(frozen=True)
@@ -29,10 +49,10 @@ class Effect:
     """What a term adds to the mean Dice: the recipe minus the recipe without it.
 
     Attributes:
-        term: Its name in the recipe; "all terms" is the recipe minus `partial_loss` alone.
-        mean: Over cases and seeds.
-        interval: Of that mean, by patients.
-        by_seed: Seed -> the mean of its runs alone.
+        term: Name in the recipe; "all terms" is the recipe minus `partial_loss` alone.
+        mean: Mean difference over cases and seeds.
+        interval: Its interval, by patients.
+        by_seed: Seed -> mean difference of that seed's runs.
     """
 
     term: str
@@ -41,11 +61,11 @@ class Effect:
     by_seed: Mapping[int, float]
 
     @property
-    def verdict(self) -> Verdict:
-        """What may be said: an interval beyond 0, and the same sign in each of at least two seeds.
+    def verdict(self) -> Literal["helps", "hurts", "cannot tell"]:
+        """Return "helps" or "hurts" if the interval excludes 0 and at least two seeds, all of them, have the same sign.
 
-        The interval knows how patients vary, not how training does: two runs of one recipe differ as much as two
-        recipes often do, so a single seed cannot tell.
+        The interval covers the variation between patients, not that of training. Two runs of the same recipe often
+        differ as much as two recipes do, so one seed is never enough.
         """
         means = self.by_seed.values()
         if len(means) < 2 or not self.interval.excludes_zero:
@@ -53,73 +73,89 @@ class Effect:
         return "helps" if min(means) > 0 else "hurts" if max(means) < 0 else "cannot tell"
 
 
-def effect(term: str, without: Difference) -> Effect:
-    """Return a term's effect from the difference that leaving it out makes."""
-    turned = Interval(-without.interval.high, -without.interval.low)
-    return Effect(term, -without.mean, turned, {seed: -value for seed, value in without.by_seed.items()})
+def ablate(request: AblationRequest, command: str, report: Reporter) -> list[Effect]:
+    """Train the recipe, the recipe without each of its terms, and `partial_loss` alone; report what each term adds.
 
+    Also writes a recipe that keeps only the terms that help.
 
-def ablate(
-    path: Path,
-    overrides: Sequence[str],
-    out: Path,
-    folds: int,
-    seeds: int,
-    work: ExecutionOptions,
-    command: str,
-    report: Reporter,
-) -> list[Effect]:
-    """Train the recipe, the recipe without each of its terms, and `partial_loss` alone; say what each term adds.
+    Args:
+        request: What to ablate.
+        command: The command that repeats the ablation, for the report.
+        report: Shows progress, messages and the result.
+
+    Returns:
+        The effect of each term, and of all together.
 
     Raises:
-        RecipeError: The recipe has no term beside `partial_loss`, or not even that.
+        RecipeError: The recipe lacks `partial_loss`, or has no other term.
     """
+    path, overrides = request.recipe, request.overrides
     recipe = read_recipe(path, overrides)
     active = [name for name, entry in recipe.supervision.items() if entry.active]
     terms = [name for name in active if name != BASE]
     if BASE not in active or not terms:
         raise RecipeError(f"{path}: an ablation needs {BASE} and at least one more term whose weight is above 0")
-    arms = [Candidate(recipe.name, path, tuple(overrides))]
-    arms += [Candidate(f"without {term}", path, (*overrides, _off(term))) for term in terms if len(terms) > 1]
-    arms.append(Candidate(BARE, path, (*overrides, *map(_off, terms))))
-    wish = ComparisonRequest(tuple(arms), out, recipe.name, folds, seeds, work)
-    found = compare.compare(wish, command, report, lambda found: [_verdicts(recipe.name, _effects(found, terms))])
-    effects = _effects(found, terms)
-    said = _verdicts(recipe.name, effects)
-    report.table(said.title, said.columns, said.rows)
-    kept = [e.term for e in effects if e.verdict == "helps" and e.term in terms]
-    idle = [term for term in terms if term not in kept]
-    name = f"{recipe.name}_that_helps"
-    target = out / f"{name}.yaml"
-    heading = f"{recipe.name} with the terms that helped in {out}: {', '.join([BASE, *kept])}"
-    write_safely(target, typed_text(path, (*overrides, *map(_off, idle), f"name='{name}'"), heading).encode())
-    report.say(f"recipe with only what helps ({', '.join([BASE, *kept])}): {target}")
+    candidates = [Candidate(recipe.name, path, overrides)]
+    candidates += [Candidate(f"without {term}", path, (*overrides, _off(term))) for term in terms if len(terms) > 1]
+    candidates.append(Candidate(BARE, path, (*overrides, *map(_off, terms))))
+    comparison = compare.compare(
+        ComparisonRequest(
+            candidates=tuple(candidates), out=request.out, against=recipe.name, folds=request.folds,
+            seeds=request.seeds, execution=request.execution,
+        ),
+        command,
+        report,
+        lambda comparison: [_section(recipe.name, _effects(comparison, terms))],
+    )  # fmt: skip
+    effects = _effects(comparison, terms)
+    section = _section(recipe.name, effects)
+    report.table(section.title, section.columns, section.rows)
+    _write_recipe(request, recipe.name, effects, terms, report)
     return effects
+
+
+def _write_recipe(
+    request: AblationRequest, recipe_name: str, effects: Sequence[Effect], terms: Sequence[str], report: Reporter
+) -> None:
+    """Write the recipe with only the terms that help."""
+    helpful = [e.term for e in effects if e.verdict == "helps" and e.term in terms]
+    off = [_off(term) for term in terms if term not in helpful]
+    name, names = f"{recipe_name}_that_helps", ", ".join([BASE, *helpful])
+    target = request.out / f"{name}.yaml"
+    heading = f"{recipe_name} with the terms that helped in {request.out}: {names}"
+    write_safely(target, typed_text(request.recipe, (*request.overrides, *off, f"name='{name}'"), heading).encode())
+    report.say(f"recipe with only the terms that help ({names}): {target}")
 
 
 def _off(term: str) -> str:
     return f"supervision.{term}.weight=0"
 
 
-def _verdicts(name: str, effects: Sequence[Effect]) -> Part:
-    """Return the answers as a part of the report."""
+def _section(name: str, effects: Sequence[Effect]) -> ReportSection:
+    """Return the verdicts as a section of the report."""
     text = (
-        f"{name} minus {name} without the term, mean Dice. A term helps or hurts where the interval lies on one side "
-        "of 0 and so does each of at least two seeds; with one seed nothing can be told. The intervals are those of "
-        "single terms: of twenty that add nothing, one may seem to.",
+        f"Mean Dice of {name} minus that of {name} without the term. A term helps or hurts if the interval excludes 0 "
+        "and every one of at least two seeds has the same sign; one seed is not enough for a verdict. The intervals "
+        "are not corrected for the number of terms: of twenty terms without effect, one may seem to have one.",
     )
-    rows = tuple((e.term, f"{e.mean:+.3f}", _within(e.interval), by_seed(e.by_seed), e.verdict) for e in effects)
+    rows = tuple((e.term, f"{e.mean:+.3f}", _interval_text(e.interval), by_seed(e.by_seed), e.verdict) for e in effects)
     columns = ("term", "adds", f"{100 * LEVEL:.0f} % interval", "by seed", "verdict")
-    return Part(f"What each term of {name} adds to Dice", text, columns, rows)
+    return ReportSection(f"What each term of {name} adds to Dice", text, columns, rows)
 
 
-def _effects(found: Comparison, terms: Sequence[str]) -> list[Effect]:
-    """Return the effect of each term, and of all together; of one term both are the same."""
-    together = effect("all terms", found.difference(BARE, "dice"))
+def _effects(comparison: Comparison, terms: Sequence[str]) -> list[Effect]:
+    """Return the effect of each term, and of all together unless there is only one."""
+    together = _effect("all terms", comparison.difference(BARE, "dice"))
     if len(terms) == 1:
-        return [effect(terms[0], found.difference(BARE, "dice"))]
-    return [*(effect(term, found.difference(f"without {term}", "dice")) for term in terms), together]
+        return [_effect(terms[0], comparison.difference(BARE, "dice"))]
+    return [*(_effect(term, comparison.difference(f"without {term}", "dice")) for term in terms), together]
 
 
-def _within(interval: Interval) -> str:
+def _effect(term: str, without: Difference) -> Effect:
+    """Return a term's effect: the negative of the difference that leaving it out makes."""
+    interval = Interval(-without.interval.high, -without.interval.low)
+    return Effect(term, -without.mean, interval, {seed: -value for seed, value in without.by_seed.items()})
+
+
+def _interval_text(interval: Interval) -> str:
     return f"{interval.low:+.3f} to {interval.high:+.3f}" if interval.known else "too few patients"

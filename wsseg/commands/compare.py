@@ -1,39 +1,39 @@
-"""The hall's verb `compare`: the same folds and seeds for every recipe, then one comparison of all of it."""
+"""The command `compare`: train recipes on the same folds and seeds, and report their paired differences."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsseg.commands import _illustrate
-from wsseg.commands._candidates import Candidate, planned
+from wsseg.commands._candidates import Candidate, plan_tasks
+from wsseg.commands._illustrate import illustrate
 from wsseg.commands._run_folder import RunFolder
+from wsseg.commands._runs import DENSE, dataset_of, default_reference, read_runs, recipe_of, recorded_versions
 from wsseg.core.errors import DataError
 from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import document, paired
 from wsseg.evaluation.comparison import report as wording
-from wsseg.evaluation.comparison.admission import refusals
-from wsseg.evaluation.comparison.document import Part
+from wsseg.evaluation.comparison.document import ReportSection
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
-from wsseg.evaluation.comparison.report import Setting
+from wsseg.evaluation.comparison.report import ComparisonFacts
 from wsseg.executors.scheduler import run_tasks
 from wsseg.recipe.reading import read_recipe
-from wsseg.tracking.address import alone
+from wsseg.tracking.locks import exclusive
 from wsseg.tracking.record import RECORD, git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
-Verdict = Callable[[Comparison], Sequence[Part]]
+Sections = Callable[[Comparison], Sequence[ReportSection]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExecutionOptions:
-    """Where runs are trained: see `run_tasks`."""
+    """Where and how runs are trained; the arguments of `run_tasks`."""
 
     on: str = "local"
     jobs: int = 1
@@ -41,146 +41,115 @@ class ExecutionOptions:
     retries: int = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonRequest:
-    """What was asked for.
+    """What to compare.
 
     Attributes:
-        arms: At least two.
-        out: Where the comparison and its runs are kept.
-        against: The name of the reference arm; by default the first that learns from labelsTr, else the first.
-        folds: So many folds are held out in turn, of the data.folds that the recipes name.
-        seeds: So many seeds, counted on from the recipe's own.
-        work: Where the runs are trained.
+        candidates: At least two recipes or sets of finished runs.
+        out: Directory of the report and of the runs.
+        against: Name of the reference; by default the first candidate that learns from labelsTr, else the first.
+        folds: Number of folds to hold out in turn, at most the recipe's data.folds.
+        seeds: Number of seeds, counted from the recipe's own.
+        execution: Where and how the runs are trained.
     """
 
-    arms: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     out: Path
     against: str | None = None
     folds: int = 1
     seeds: int = 1
-    work: ExecutionOptions = ExecutionOptions()
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
 
 
-def gathered(places: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Path]]:
-    """Read the finished runs of every arm.
-
-    Raises:
-        DataError: With each run that is not finished, or that may not be compared, and why.
-    """
-    found, faults = [], []
-    for arm, folders in places.items():
-        for folder in folders:
-            run = RunFolder(folder)
-            if not run.finished:
-                faults.append(f"{folder}: has not finished; go on with it (`wsseg train ... --resume`), then compare")
-                continue
-            if not (folder / "scores.csv").is_file():
-                faults.append(f"{folder}: has no scores.csv, as where data.fold is empty; hold a fold out, train again")
-                continue
-            opened = run.read("opened.json") if (folder / "opened.json").is_file() else {}
-            rows = scoring.read_csv(folder / "scores.csv")
-            faults += refusals(str(folder), opened, {row.case for row in rows if row.dice is not None})
-            patients = {case: str(entry["patient"]) for case, entry in opened.items() if "scoring" in entry["for"]}
-            recipe = _illustrate.recipe_of(folder)
-            fold = -1 if recipe.data.fold is None else recipe.data.fold
-            found.append((ScoredRun(arm, fold, recipe.seed, tuple(rows), patients), folder))
-    if faults:
-        raise DataError(faults)
-    return found
-
-
-def compare(wish: ComparisonRequest, command: str, report: Reporter, verdict: Verdict = lambda found: ()) -> Comparison:
-    """Train what is missing, compare all of it, and write the comparison's table, report and figures.
+def compare(
+    request: ComparisonRequest, command: str, report: Reporter, extra_sections: Sections = lambda comparison: ()
+) -> Comparison:
+    """Train the missing runs, compare all runs, and write scores.csv, report.html, report.md and their figures.
 
     Args:
-        wish: What was asked for.
-        command: What makes it again.
-        report: Told how it goes, and the answer.
-        verdict: Returns further parts of the report, which stand behind its answer.
+        request: What to compare.
+        command: The command that repeats the comparison, for the report.
+        report: Shows progress, messages and the result.
+        extra_sections: Returns further sections, which follow the first one of the report.
 
     Raises:
-        FaultsError: With all that keeps the runs from being made or from being compared.
+        FaultsError: With all reasons why runs cannot be trained or compared.
     """
-    tasks = planned(wish.arms, wish.out, wish.folds, wish.seeds, wish.against)
-    gathered({arm.name: arm.runs for arm in wish.arms})  # what may not be compared is said before hours of training
+    candidates = request.candidates
+    tasks = plan_tasks(candidates, request.out, request.folds, request.seeds, request.against)
+    read_runs({candidate.name: candidate.runs for candidate in candidates})  # report their faults before training
     if not all(task.done.is_file() for task in tasks.values()):
-        _check_references(wish.arms)
-    work = wish.work
-    outcomes = run_tasks(list(tasks.values()), work.on, work.jobs, work.gpus, work.retries, report)
+        _check_references(candidates)
+    execution = request.execution
+    outcomes = run_tasks(
+        list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report
+    )  # fmt: skip
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
     if failed:
-        raise DataError([*failed, "what has finished is kept: the same command goes on with the rest"])
-    places: dict[str, list[Path]] = {arm.name: list(arm.runs) for arm in wish.arms}
-    for (arm, _, _), task in tasks.items():
-        places[arm].append(task.folder)
-    runs = gathered(places)
-    found = paired.compare([run for run, _ in runs], wish.against or _reference(places))
-    with alone(wish.out):  # two calls that wait for the same last run go on at the same moment
-        _write(wish.out, found, runs, command, report, verdict)
-    return found
+        raise DataError([*failed, "finished runs are kept: repeat the command to continue with the others"])
+    folders: dict[str, list[Path]] = {candidate.name: list(candidate.runs) for candidate in candidates}
+    for (name, _, _), task in tasks.items():
+        folders[name].append(task.folder)
+    runs = read_runs(folders)
+    comparison = paired.compare([run for run, _ in runs], request.against or default_reference(folders))
+    with exclusive(request.out):  # two calls that waited for the same last run would write at the same moment
+        _write(request.out, comparison, runs, command, report, extra_sections)
+    return comparison
 
 
-def _check_references(arms: Sequence[Candidate]) -> None:
-    """See that there is something to score by, before anything is trained. Raises DataError."""
-    path, words = next((arm.recipe, arm.overrides) for arm in arms if arm.recipe is not None)
-    dataset = _illustrate.dataset_of(read_recipe(path, words))
+def typed_command(arguments: Sequence[str]) -> str:
+    """Return the shell command for `sys.argv`."""
+    return shlex.join(["wsseg", *arguments[1:]])
+
+
+def _check_references(candidates: Sequence[Candidate]) -> None:
+    """Raise DataError if the dataset has no dense label to score with."""
+    path, overrides = next((c.recipe, c.overrides) for c in candidates if c.recipe is not None)
+    dataset = dataset_of(read_recipe(path, overrides))
     if not any(case.reference for case in dataset.training):
         raise DataError(
-            f"{dataset.root / _illustrate.DENSE}: has no dense label of any case, so nothing could be compared; label "
-            "a few cases densely, or train one recipe and answer `wsseg audit RUN`"
+            f"{dataset.root / DENSE}: no case has a dense label, so nothing can be compared; label a few cases "
+            "densely, or train one recipe and estimate its quality with `wsseg audit RUN`"
         )
 
 
-def typed(words: Sequence[str]) -> str:
-    """Return a command as it can be typed again."""
-    return shlex.join(["wsseg", *words[1:]])
-
-
-def _reference(places: Mapping[str, Sequence[Path]]) -> str:
-    """Return the arm that the others are measured against: the first that learned from dense labels, or the first."""
-    for arm, folders in places.items():
-        if folders and _illustrate.recipe_of(folders[0]).data.annotation == _illustrate.DENSE:
-            return arm
-    return next(iter(places))
-
-
 def _write(
-    out: Path, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter,
-    verdict: Verdict,
+    out: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], command: str, report: Reporter,
+    extra_sections: Sections,
 ) -> None:  # fmt: skip
-    """Write scores.csv, report.html and report.md with their figures, track them, and say what they say."""
-    illustrated = _illustrate.illustrate(out / "figures", found, runs, report)
-    setting = _setting(runs, command)
-    answer, *rest = wording.parts(found, setting, illustrated)
-    parts = [answer, *verdict(found), *rest]
-    title = f"{', '.join(found.arms)} on {setting.dataset}"
-    write_safely(out / "report.html", document.page(title, parts).encode())
-    write_safely(out / "report.md", document.markdown(title, parts, out).encode())
+    """Write scores.csv, report.html and report.md with their figures, track them, and print the result."""
+    figure_sections = illustrate(out / "figures", comparison, runs, report)
+    facts = _facts(runs, command)
+    first, *rest = wording.sections(comparison, facts, figure_sections)
+    sections = [first, *extra_sections(comparison), *rest]
+    title = f"{', '.join(comparison.arms)} on {facts.dataset}"
+    write_safely(out / "report.html", document.page(title, sections).encode())
+    write_safely(out / "report.md", document.markdown(title, sections, out).encode())
     write_safely(out / "scores.csv", paired.table(run for run, _ in runs).encode())
-    scores = wording.score_table(found, setting.tolerance_mm)
+    scores = wording.score_table(comparison, facts.tolerance_mm)
     report.table(f"{title}, held-out cases", scores.columns, scores.rows)
-    for sentence in wording.answer(found):
+    for sentence in wording.answer(comparison):
         report.say(sentence)
-    pictures = [path for part in parts for _, path in part.pictures]
-    _track(out, title, found, runs, pictures, report)
+    pictures = [path for section in sections for _, path in section.pictures]
+    _track(out, title, comparison, runs, pictures, report)
     report.say(f"report: {out / 'report.html'}")
 
 
 def _track(
-    out: Path, title: str, found: Comparison, runs: Sequence[tuple[ScoredRun, Path]], pictures: Sequence[Path],
+    out: Path, title: str, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], pictures: Sequence[Path],
     report: Reporter,
 ) -> None:  # fmt: skip
-    """Keep the comparison as an MLflow run, with the compared ones as its children."""
-    first = _illustrate.recipe_of(runs[0][1])
+    """Record the comparison as an MLflow run, with the compared runs as its children."""
+    first = recipe_of(runs[0][1])
     tracker = Tracker.open(
         out,
         experiment=first.tracking.experiment,
         run_name=f"comparison: {title}",
         parameters={"iterations": first.training.iterations},
-        tags={**versions(), "git_commit": git_commit(Path(__file__).parent),  # tags, since another recipe may come in
-              "recipes": "; ".join(found.arms), "against": found.against,
-              "mlflow.note.content": "\n\n".join([*wording.answer(found), f"Directory: `{out}`"])},
+        tags={**versions(), "git_commit": git_commit(Path(__file__).parent),  # tags can change later, parameters not
+              "recipes": "; ".join(comparison.arms), "against": comparison.against,
+              "mlflow.note.content": "\n\n".join([*wording.answer(comparison), f"Directory: `{out}`"])},
         say=report.say,
     )  # fmt: skip
     status = "FAILED"
@@ -190,8 +159,8 @@ def _track(
                 tracker.adopt(path)
         means = {
             f"{s.metric}/{scoring.plain(s.arm)[:200]}": s.mean
-            for s in found.scores
-            if s.class_name == found.classes[-1]
+            for s in comparison.scores
+            if s.class_name == comparison.classes[-1]
         }
         tracker.metrics(means, first.training.iterations)
         for name in ("report.html", "report.md", "scores.csv"):
@@ -204,25 +173,26 @@ def _track(
     report.say(tracker.where())
 
 
-def _setting(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> Setting:
-    """Return how the runs were made, from what they noted."""
-    recipes = [_illustrate.recipe_of(path) for _, path in runs]
+def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFacts:
+    """Return how the runs were made, from their own files."""
+    recipes = [recipe_of(path) for _, path in runs]
     plans = [RunFolder(path).read("plan.json") for _, path in runs]
     content = sorted({item for plan in plans for item in plan["content"].items()})
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    first, noted = recipes[0], _illustrate.made_with([path for _, path in runs])
-    made = [f"{name} {' or '.join(values)}" for name, values in noted.items()]
-    learned = [f"{run.arm}: {recipe.data.annotation}" for (run, _), recipe in zip(runs, recipes, strict=True)]
-    return Setting(
+    recorded = recorded_versions([path for _, path in runs])
+    made_with = ", ".join(f"{name} {' or '.join(values)}" for name, values in recorded.items())
+    annotations = [f"{run.arm}: {recipe.data.annotation}" for (run, _), recipe in zip(runs, recipes, strict=True)]
+    return ComparisonFacts(
         dataset=plans[0]["dataset"],
         folds=tuple(dict.fromkeys(run.fold for run, _ in runs)),
-        of_folds=first.data.folds,
+        of_folds=recipes[0].data.folds,
         seeds=tuple(dict.fromkeys(run.seed for run, _ in runs)),
-        iterations=first.training.iterations,
-        tolerance_mm=first.evaluation.tolerance_mm,
-        facts=(
-            f"Preprocessed data {data} (sha256 over all cases); learned from {'; '.join(dict.fromkeys(learned))}.",
-            f"Trained with {', '.join(made) or 'what nobody noted (no record.jsonl)'}.",
+        iterations=recipes[0].training.iterations,
+        tolerance_mm=recipes[0].evaluation.tolerance_mm,
+        notes=(
+            f"Preprocessed data {data} (sha256 over all cases); training labels: "
+            f"{'; '.join(dict.fromkeys(annotations))}.",
+            f"Trained with {made_with or 'unrecorded versions (no record.jsonl)'}.",
             f"Compared with wsseg {versions()['wsseg']}, commit {git_commit(Path(__file__).parent) or 'unknown'}.",
         ),
         commands=(command,),

@@ -9,12 +9,8 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-from wsseg.tracking.locks import lock
 
 TIMEOUT_S = 5
 
@@ -85,22 +81,6 @@ def check_health(uri: str) -> None:
         error.close()
         if error.code >= 500:
             raise
-
-
-@contextmanager
-def alone(folder: Path | None) -> Iterator[None]:
-    """Keep other processes out of what is done within: a new store must not be set up twice at once.
-
-    On a file system without locks nobody is kept out.
-    """
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as file:
-        with suppress(OSError):
-            lock(file, wait=True)
-        yield  # closing the file ends the lock
 
 
 def _is_clone(root: Path) -> bool:

@@ -1,33 +1,44 @@
-"""An open file as a lock between processes; it ends with the process, however that ends."""
+"""Locks between processes; a lock ends with its process, however that ends."""
 
 from __future__ import annotations
 
-import sys
-from typing import IO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-_FAR = 2**31 - 2  # on Windows a lock keeps readers out of the bytes it covers, so it covers one that no file has
+from filelock import FileLock, Timeout
 
 
-def lock(file: IO[bytes], wait: bool) -> bool:
-    """Lock a file that is open for writing until it is closed; return False where another process has it.
-
-    Args:
-        file: What to lock.
-        wait: Until the other process lets go.
+def try_lock(path: Path) -> FileLock | None:
+    """Return an acquired lock on a lock file, or None if another process holds it; `release` ends it.
 
     Raises:
-        OSError: The file system knows no locks.
+        OSError: The file cannot be created, or the file system has no locks.
     """
+    lock = FileLock(path, thread_local=False)
     try:
-        if sys.platform == "win32":
-            import msvcrt
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    except NotImplementedError as error:
+        raise OSError(f"{path}: the file system has no locks") from error
+    return lock
 
-            file.seek(_FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+@contextmanager
+def exclusive(folder: Path | None) -> Iterator[None]:
+    """Run the body in only one process at a time for each folder; None for no lock.
+
+    On a file system without locks, no process is kept out.
+    """
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", thread_local=False)
+    with suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsseg.tracking.address import alone, check_health, is_server, local_folder
+from wsseg.tracking.address import check_health, is_server, local_folder
+from wsseg.tracking.locks import exclusive
 from wsseg.tracking.sending import Kept, Number
 
 IDENTITY = "wsseg.record"
@@ -42,7 +43,7 @@ class MlflowStore:
 
         for name in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        with alone(local_folder(self.uri)):
+        with exclusive(local_folder(self.uri)):
             self._client = MlflowClient(tracking_uri=self.uri)
             self._client.search_experiments(max_results=1)
 

@@ -16,11 +16,16 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wsseg.tracking.locks import lock
+from wsseg.tracking.locks import try_lock
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RECORD = "record.jsonl"
+LOCK = ".record.lock"
+"""Locked by the process that writes the record or sends it."""
 TAIL_BYTES = 20_000
 """Among so many bytes of a record there is a step, if it has one."""
 _STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+)', re.MULTILINE)
@@ -40,8 +45,9 @@ class Record:
         if self.path.exists():
             _cut_half_line(self.path)
         self._file = self.path.open("ab")
-        with suppress(OSError):  # a lock only tells other processes that the run is being written
-            lock(self._file, wait=False)
+        self._file_lock: FileLock | None = None
+        with suppress(OSError):  # a file system without locks
+            self._file_lock = try_lock(run_dir / LOCK)  # tells other processes that the run is being written
         self._lock = threading.Lock()
         first = next(read_lines(self.path), None)
         self.begun = datetime.fromisoformat(first[1]["time"]) if first else datetime.now(UTC)
@@ -98,6 +104,8 @@ class Record:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._file_lock is not None:
+            self._file_lock.release()
 
 
 def identity(record: Path) -> str:
@@ -133,12 +141,16 @@ def adopted(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
 @contextmanager
 def claimed(record: Path) -> Iterator[bool]:
     """Hold a record so that no other process sends it meanwhile; False where one writes or sends it now."""
-    with record.open("ab") as file:
-        try:
-            held = lock(file, wait=False)
-        except OSError:  # a file system without locks: nobody can be seen
-            held = True
-        yield held
+    try:
+        lock = try_lock(record.parent / LOCK)
+    except OSError:  # a file system without locks: other processes cannot be noticed
+        yield True
+        return
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:

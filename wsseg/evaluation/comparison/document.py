@@ -1,4 +1,4 @@
-"""A report as a list of parts, written as one HTML page that needs no network, and as Markdown beside its pictures."""
+"""A report as a list of sections, written as one self-contained HTML page and as Markdown beside its pictures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow-x: auto; } nav a { margin-r
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a report, in this order: its sentences, its table, its commands, its pictures.
+class ReportSection:
+    """One section of a report, in this order: text, table, commands, pictures.
 
     Attributes:
-        title: Its heading.
-        text: A paragraph each.
-        columns: Heads of the table; none for no table.
+        title: Heading.
+        text: Paragraphs.
+        columns: Column heads of the table; empty for no table.
         rows: Cells of the table.
-        commands: Lines to be typed.
-        pictures: Caption and PNG file, each below the folder of the report.
+        commands: Shell commands.
+        pictures: Captions and PNG files, which lie below the folder of the report.
     """
 
     title: str
@@ -41,10 +41,10 @@ class Part:
     pictures: tuple[tuple[str, Path], ...] = ()
 
 
-def page(title: str, parts: Sequence[Part]) -> str:
-    """Return the report as one HTML page with its pictures inside."""
-    links = " ".join(f'<a href="#part{n}">{html.escape(part.title)}</a>' for n, part in enumerate(parts))
-    body = "\n".join(_section(n, part) for n, part in enumerate(parts))
+def page(title: str, sections: Sequence[ReportSection]) -> str:
+    """Return the report as one HTML page with embedded pictures."""
+    links = " ".join(f'<a href="#part{n}">{html.escape(section.title)}</a>' for n, section in enumerate(sections))
+    body = "\n".join(_html_section(n, section) for n, section in enumerate(sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
@@ -53,41 +53,44 @@ def page(title: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _section(number: int, part: Part) -> str:
-    lines = [f'<section id="part{number}">', f"<h2>{html.escape(part.title)}</h2>"]
-    lines += [f"<p>{html.escape(text)}</p>" for text in part.text]
-    if part.columns:
-        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in part.columns)
-        rows = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in part.rows)
+def _html_section(number: int, section: ReportSection) -> str:
+    lines = [f'<section id="part{number}">', f"<h2>{html.escape(section.title)}</h2>"]
+    lines += [f"<p>{html.escape(text)}</p>" for text in section.text]
+    if section.columns:
+        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in section.columns)
+        rows = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in section.rows)
         lines.append(
             f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
         )
-    if part.commands:
-        lines.append(f"<pre>{html.escape(chr(10).join(part.commands))}</pre>")
-    for caption, path in part.pictures:
-        said, data = html.escape(caption, quote=True), base64.b64encode(path.read_bytes()).decode()
+    if section.commands:
+        lines.append(f"<pre>{html.escape(chr(10).join(section.commands))}</pre>")
+    for caption, path in section.pictures:
+        escaped, data = html.escape(caption, quote=True), base64.b64encode(path.read_bytes()).decode()
         lines.append(
-            f'<figure><img alt="{said}" src="data:image/png;base64,{data}"><figcaption>{said}</figcaption></figure>'
+            f'<figure><img alt="{escaped}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{escaped}</figcaption></figure>"
         )
     return "\n".join([*lines, "</section>"])
 
 
-def markdown(title: str, parts: Sequence[Part], folder: Path) -> str:
-    """Return the report as Markdown that stands in `folder`."""
+def markdown(title: str, sections: Sequence[ReportSection], folder: Path) -> str:
+    """Return the report as Markdown for a file in `folder`."""
     lines = [f"# {_literal(title)}"]
-    for part in parts:
-        lines += [f"## {_literal(part.title)}", *map(_literal, part.text)]
-        if part.columns:
-            head, *body = [[_literal(cell) for cell in row] for row in (part.columns, *part.rows)]
+    for section in sections:
+        lines += [f"## {_literal(section.title)}", *map(_literal, section.text)]
+        if section.columns:
+            head, *body = [[_literal(cell) for cell in row] for row in (section.columns, *section.rows)]
             table = [head, ["---"] * len(head), *body]
             lines.append("\n".join(f"| {' | '.join(row)} |" for row in table))
-        if part.commands:
-            lines.append("\n".join(["```", *part.commands, "```"]))
-        lines += [f"![{_literal(caption)}]({path.relative_to(folder).as_posix()})" for caption, path in part.pictures]
+        if section.commands:
+            lines.append("\n".join(["```", *section.commands, "```"]))
+        lines += [
+            f"![{_literal(caption)}]({path.relative_to(folder).as_posix()})" for caption, path in section.pictures
+        ]
     return "\n\n".join(lines) + "\n"
 
 
 def _literal(text: str) -> str:
-    """Return a text as Markdown shows it letter by letter: `+ CRF` begins no list, `[1]` is no link."""
+    """Escape a text for Markdown: `+ CRF` must not start a list, `[1]` is no link."""
     text = re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
     return re.sub(r"^(\d*)(#+|[-+.)])(?= )", r"\1\\\2", text)
