@@ -25,15 +25,14 @@ from scipy.ndimage import distance_transform_edt
 from wsseg.annotation.audit import design, estimate
 from wsseg.annotation.audit.design import Segment
 from wsseg.annotation.audit.strata import Labels, cell_codes, cell_of
-from wsseg.annotation.exchange.matching import class_names
-from wsseg.annotation.labels import read_label
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
 from wsseg.core.terminal import Terminal
 from wsseg.dataset.annotation_json import ignore_value
+from wsseg.dataset.dataset_json import read_classes
+from wsseg.dataset.labelmaps import read_label
 from wsseg.evaluation.labels import label_maps
-from wsseg.evaluation.labels import read_labels as read_strokes
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +70,7 @@ class Case:
 
 def read_cases(root: Path, predictions: Path, annotation: str) -> list[Case]:
     """Read a set of predictions with the labels and strokes of its cases."""
-    classes = len(class_names(root))
+    classes = len(read_classes(root))
     cases = []
     for path in label_maps(predictions).values():
         predicted, grid = read_label(path, classes, None)
@@ -79,7 +78,7 @@ def read_cases(root: Path, predictions: Path, annotation: str) -> list[Case]:
         drawn = root / annotation / path.name
         strokes = np.full_like(reference, IGNORE)
         if drawn.is_file():
-            strokes = read_strokes(drawn, ignore_value(root / annotation)).array
+            strokes = read_label(drawn, classes, ignore_value(root / annotation))[0]
         if not strokes.shape == reference.shape == predicted.shape:
             raise DataError(f"{path}: its grid is not that of {root / 'labelsTr' / path.name} and {drawn}")
         cases.append(Case(predicted, reference, strokes, grid.spacing_mm))
@@ -159,7 +158,7 @@ def main(words: Sequence[str] | None = None, report: Reporter | None = None) -> 
     parser.add_argument("--leak-mm", type=float, default=4.0)
     arguments = parser.parse_args(words)
     report = report or Terminal()
-    classes = class_names(arguments.dataset)
+    classes = read_classes(arguments.dataset)
     models = []
     with report.progress("grouping voxels", 2 * len(arguments.predictions)) as bar:
         for folder in arguments.predictions:

@@ -12,7 +12,7 @@ from wsseg.checking.finding import Severity
 from wsseg.checking.report import load_rule
 from wsseg.commands import _inspect
 from wsseg.core.cases import Case
-from wsseg.data.loading import Loaded, load_case
+from wsseg.data.loading import CaseInMemory, load_case
 
 from .conftest import CASES, change, describe, inspect
 from .spoiling import CT, DENSE, DRAWN, MR, file, remove, swapped_for, without
@@ -49,7 +49,7 @@ def test_only_what_shows_anatomy_is_aligned(copy: Path, channel: str, looked: bo
 
 
 def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(case: Case, classes: int, ignore_value: int | None) -> Loaded:
+    def lost(case: Case, classes: int, ignore_value: int | None) -> CaseInMemory:
         loaded = load_case(case, classes, ignore_value)
         if case.name == "case_01":
             remove(copy / file(MR))

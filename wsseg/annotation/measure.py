@@ -11,13 +11,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg.annotation import strokes, workers
-from wsseg.annotation.exchange.options import collecting
-from wsseg.annotation.labels import label_files, read_label, read_truth
+from wsseg.annotation.labels import read_truth
 from wsseg.annotation.protocol import AXES, Axis, Labels
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import ignore_value
+from wsseg.dataset.labelmaps import find_label_maps, read_label
 from wsseg.volumes import nifti
 
 _QUEEN = np.ones((3, 3), bool)
@@ -92,7 +92,7 @@ def measure_sets(
     jobs: dict[str, list[_Job]] = {}
     faults: list[str] = []
     for name in sets:
-        files, unpainted = label_files(root / name, truth.ending), None
+        files, unpainted = find_label_maps(root / name, (truth.ending,)), None
         with collecting(faults):
             unpainted = ignore_value(root / name)
         jobs[name] = [

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.annotation import receipt, workers
-from wsseg.annotation.labels import Truth, label_files, read_label, read_truth
+from wsseg.annotation.labels import Truth, read_truth
 from wsseg.annotation.protocol import CaseProtocol, Dense, Protocol
 from wsseg.annotation.receipt import CaseReceipt
 from wsseg.core.cases import IGNORE, Spacing
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
+from wsseg.dataset.labelmaps import find_label_maps, read_label
 from wsseg.volumes import nifti
 
 
@@ -49,7 +50,7 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
             or the folder holds annotations that were not simulated.
     """
     truth = read_truth(root)
-    found, target = label_files(truth.folder, truth.ending), root / "annotations" / protocol.name
+    found, target = find_label_maps(truth.folder, (truth.ending,)), root / "annotations" / protocol.name
     if not found:
         raise DataError(f"{truth.folder}: holds no *{truth.ending} to make strokes from: put dense labels there")
     assigned = protocol.assigned(tuple(found))

@@ -14,7 +14,8 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 from skimage.morphology import skeletonize
 
-Mask = npt.NDArray[np.bool_]
+from wsseg.volumes.types import Mask
+
 Pixels = npt.NDArray[np.intp]
 """(N, 2), in the order in which the pen meets them; neighbours touch by an edge or a corner."""
 

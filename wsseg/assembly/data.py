@@ -17,11 +17,12 @@ from wsseg.core.reporter import Reporter
 from wsseg.data import store as cache
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
-from wsseg.dataset.folder import Dataset, look_over, read_dataset
+from wsseg.dataset.folder import Dataset, read_dataset, scan_dataset
 from wsseg.dataset.split import Split, split
-from wsseg.phantoms.writing import Labels, write_phantom
+from wsseg.phantoms.writing import write_phantom
 from wsseg.recipe.schema import DataSection, Recipe
 from wsseg.volumes.nifti import read_grid
+from wsseg.volumes.types import Labels
 
 PHANTOM = "phantom:"
 PHANTOM_STROKES = Strokes(name="strokes")
@@ -66,7 +67,7 @@ def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Data
 def look_over_dataset(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
     """Read the dataset folder that a recipe names, and the faults of its single files. Raises DataError."""
     root = find_root(data.root, report)
-    return look_over(root, data.annotation, data.modalities, wanted, data.patient)
+    return scan_dataset(root, data.annotation, data.modalities, wanted, data.patient)
 
 
 def wanted_modalities(recipe: Recipe) -> list[str]:

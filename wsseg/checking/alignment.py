@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from wsseg.checking.dataset_facts import Alignment
 from wsseg.core.cases import Spacing
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 STEP_MM = 4.0
 """Volumes are block-averaged to about this voxel size, which is also the step of the search."""

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg.core.cases import Case, Spacing, Triple
-from wsseg.volumes.nifti import Array, Grid
+from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg.checking.dataset_facts import ImageFacts
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 PERCENTILES = (1, 5, 50, 95, 99)
 SAMPLE = 2**19

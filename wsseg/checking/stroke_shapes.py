@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from wsseg.checking.dataset_facts import LabelConflict, LabelFacts, SliceSpan
 from wsseg.core.cases import IGNORE, Spacing
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 FLAT_RATIO = 1.5
 """If the longest voxel edge exceeds the others by this factor, slices are assumed to be drawn across it."""

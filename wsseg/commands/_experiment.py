@@ -21,7 +21,7 @@ from wsseg.tracking.tracker import Tracker
 from wsseg.training.checkpoint import Checkpoints, write_tensors
 from wsseg.training.trainer import Callbacks, Trainer
 from wsseg.volumes import nifti
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 PICTURES = 6
 """So many held-out cases of a run are drawn."""

@@ -20,7 +20,8 @@ from wsseg.dataset.annotation_json import ignore_value, read_json
 from wsseg.dataset.folder import Dataset, file_if_there
 from wsseg.dataset.split import patient_of, split
 from wsseg.recipe.schema import DataSection, Recipe
-from wsseg.volumes.nifti import Array, read_grid
+from wsseg.volumes.nifti import read_grid
+from wsseg.volumes.types import Array
 
 
 def inspect(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:

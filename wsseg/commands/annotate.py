@@ -16,12 +16,12 @@ from wsseg.assembly.data import find_root
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, RecipeError, did_you_mean
 from wsseg.core.reporter import Reporter
-from wsseg.data.loading import Loaded, load_case, load_reference
+from wsseg.data.loading import CaseInMemory, load_case, load_reference
 from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.folder import Dataset, read_dataset
 from wsseg.figures import annotation_figure, overlay
 from wsseg.recipe.yaml_file import load_yaml
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 
 def simulate(dataset: str, protocol: Path, workers: int | None, report: Reporter) -> None:
@@ -95,7 +95,7 @@ def annotated_case(root: Path, annotation: str, name: str | None) -> tuple[Datas
     return dataset, next(iter(cases.values())) if name is None else cases[name]
 
 
-def chosen_image(loaded: Loaded, channel: str | None) -> Array:
+def chosen_image(loaded: CaseInMemory, channel: str | None) -> Array:
     """Return one image of a case, by its channel's name, by default the first. Raises DataError where it has none."""
     images = {name: array for name, array in loaded.images.items() if array is not None}
     named = {name.lower(): array for name, array in images.items()}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from wsseg.annotation.audit import audit, design
 from wsseg.annotation.audit.audit import Audited
-from wsseg.annotation.exchange.matching import class_names
 from wsseg.assembly.data import find_root
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
+from wsseg.dataset.dataset_json import read_classes
 from wsseg.evaluation.labels import label_maps
 
 
@@ -90,7 +90,7 @@ def _of_folder(predictions: Path, images: Path | None) -> tuple[list[Audited], S
         raise DataError(f"{predictions}: no dataset.json there or in {images.parent} names the classes: put one there")
     cases = [Audited(name, path, _images_of(name, images)) for name, path in files.items()]
     _all_have_images(cases, images)
-    return cases, class_names(roots[0])
+    return cases, read_classes(roots[0])
 
 
 def _images_of(case: str, folder: Path) -> tuple[Path, ...]:

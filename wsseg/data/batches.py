@@ -17,8 +17,8 @@ from wsseg.core.errors import DataError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.data.store import CachedCase
 from wsseg.data.transforms import Augmentation, augment, margin
-from wsseg.volumes.nifti import Array
 from wsseg.volumes.resample import darkest
+from wsseg.volumes.types import Array
 
 OVERHANG = 0.25
 """A patch of a sparse case may stick out of the volume by this share of its edge: so the volume's border is learned."""

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from wsseg.core.cases import IGNORE, Spacing
-from wsseg.data.loading import Loaded
+from wsseg.data.loading import CaseInMemory
 from wsseg.volumes import resample
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 HU_RANGE = (-1024.0, 4096.0)
 SAMPLES_A_CASE = 2000
@@ -51,7 +51,7 @@ class Preprocessing(BaseModel):
         return scaled
 
 
-def to_grid(loaded: Loaded, kinds: Mapping[str, str], spacing_mm: Spacing) -> Array:
+def to_grid(loaded: CaseInMemory, kinds: Mapping[str, str], spacing_mm: Spacing) -> Array:
     """Bring a case's images onto a grid of `spacing_mm`: (M, X, Y, Z) float16; CT in HU, all else z-scored.
 
     It depends on the case alone and not on the other cases, so that every fold shares it. An absent modality is 0.
@@ -75,7 +75,7 @@ def z_score(array: Array) -> Array:
     return scaled
 
 
-def sample_intensities(loaded: Loaded, seed: int = 0) -> dict[str, dict[str, list[float]]]:
+def sample_intensities(loaded: CaseInMemory, seed: int = 0) -> dict[str, dict[str, list[float]]]:
     """Draw intensities of a case for the fingerprint, by modality, of `foreground` (annotated, not 0) and of `all`.
 
     Voxels that nobody annotated are never counted as foreground.

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.core.cases import IGNORE, Case
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
+from wsseg.dataset.labelmaps import to_label
 from wsseg.volumes import nifti
-from wsseg.volumes.nifti import Array, Grid
+from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Array
 
 
 @dataclass(frozen=True)
-class Loaded:
+class CaseInMemory:
     """A case in memory: raw intensities by modality (None where it lacks one), its label or None, its grid."""
 
     case: Case
@@ -24,7 +26,7 @@ class Loaded:
     grid: Grid
 
 
-def load_case(case: Case, classes: int, ignore_value: int | None) -> Loaded:
+def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemory:
     """Read a case's images and annotation.
 
     Args:
@@ -41,18 +43,21 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> Loaded:
     """
     faults: list[str] = []
     volumes = {name: _read(path, faults) for name, path in case.images.items()}
-    drawn = _read(case.annotation, faults)
+    annotation = _read(case.annotation, faults)
     first = next(((case.images[n], v) for n, v in volumes.items() if v is not None), None)
     if first is None:
         raise DataError(faults or [f"{case.name}: has no image"])
-    for path, volume in [*((case.images[n], v) for n, v in volumes.items()), (case.annotation, drawn)]:
+    for path, volume in [*((case.images[n], v) for n, v in volumes.items()), (case.annotation, annotation)]:
         if volume is not None and path is not None:
             faults += _grid_faults(path, volume.grid, first[0] or Path(), first[1].grid)
     images = {n: None if v is None else _finite(case.images[n], v.array, faults) for n, v in volumes.items()}
-    label = None if drawn is None else _label(case.annotation, drawn.array, classes, ignore_value, faults)
+    label = None
+    with collecting(faults):
+        if case.annotation is not None and annotation is not None:
+            label = to_label(case.annotation, annotation.array, classes, ignore_value)
     if faults:
         raise DataError(faults)
-    return Loaded(case, images, label, first[1].grid)
+    return CaseInMemory(case, images, label, first[1].grid)
 
 
 def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array | None:
@@ -76,7 +81,8 @@ def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -
     volume = nifti.read(path)
     first = next(image for image in case.images.values() if image is not None)
     faults = _grid_faults(path, volume.grid, first, nifti.read_grid(first))
-    label = _label(path, volume.array, classes, ignore_value, faults)
+    with collecting(faults):
+        label = to_label(path, volume.array, classes, ignore_value)
     if faults:
         raise DataError(faults)
     return label
@@ -85,11 +91,9 @@ def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -
 def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
     if path is None:
         return None
-    try:
+    with collecting(faults):
         return nifti.read(path)
-    except DataError as error:
-        faults += error.faults
-        return None
+    return None
 
 
 def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[str]:
@@ -109,24 +113,3 @@ def _finite(path: Path | None, array: Array, faults: list[str]) -> Array:
     if bad:
         faults.append(f"{path}: {bad} voxels are not finite (NaN or infinity): export it again, or set them to 0")
     return values
-
-
-def _label(path: Path | None, array: Array, classes: int, ignore_value: int | None, faults: list[str]) -> Array:
-    values, counts = np.unique(array, return_counts=True)
-    whole = np.rint(values)
-    allowed = (whole >= 0) & (whole < classes)
-    if ignore_value is not None:
-        allowed |= whole == ignore_value
-    wrong = ~allowed | (np.abs(values - whole) > 1e-3)
-    if wrong.any():
-        found = ", ".join(f"{v:g} ({n} voxels)" for v, n in list(zip(values[wrong], counts[wrong], strict=True))[:8])
-        known = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
-        hint = "; mend the label, or name them in dataset.json's labels"
-        if ignore_value is None:
-            hint += "; if one of them means 'not annotated', declare it as ignore_value in annotation.json"
-        faults.append(f"{path}: holds {found}, expected {known}{hint}")
-        return np.zeros(array.shape, np.uint8)
-    label = np.rint(array).astype(np.int64)
-    if ignore_value is not None:
-        label[label == ignore_value] = IGNORE
-    return label.astype(np.uint8)

@@ -24,7 +24,7 @@ from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, t
 from wsseg.data.loading import load_case
 from wsseg.dataset.folder import Dataset
 from wsseg.volumes import resample_labels
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 LAYOUT = 3
 """Raise it whenever the meaning of a stored file changes."""

@@ -1,33 +1,34 @@
-"""What a folder of label maps says of itself: `annotation.json` in it, `dataset.json` at the dataset's root."""
+"""`annotation.json` of a folder of label maps, and what `dataset.json` at the dataset's root declares in its place."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, did_you_mean
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file says, nothing where there is no such file; DataError if it is no JSON object."""
+    """Return the object in a JSON file; {} where there is no such file. DataError: the file holds no JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
         raise DataError(f"{path}: is no valid JSON ({error}): mend it") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: expected one JSON object, {{...}}")
-    return found
+    return content
 
 
 def ignore_value(folder: Path) -> int | None:
-    """Return the value on disk that marks an unannotated voxel in this folder; None where nobody declares one.
+    """Return the stored value of an unannotated voxel in this folder's label maps; None where none is declared.
 
-    It stands in the folder's own `annotation.json`, else in the `dataset.json` of the dataset it belongs to (one or two
-    folders up): under `scribbles` where that entry means this folder, else as the label `ignore`.
+    It is declared in the folder's own `annotation.json`, else in the `dataset.json` of the dataset that the folder
+    belongs to (one or two folders up): as `scribbles.ignore_value` if that entry is about this folder, else as the
+    label `ignore`.
 
     Raises:
         DataError: A file is no JSON, or the value is no whole number.
@@ -35,8 +36,8 @@ def ignore_value(folder: Path) -> int | None:
     path = folder / "annotation.json"
     value = read_json(path).get("ignore_value")
     if value is None:
-        home = _home(folder)
-        path, name = home / "dataset.json", folder.relative_to(home).as_posix()
+        root = _dataset_root(folder)
+        path, name = root / "dataset.json", folder.relative_to(root).as_posix()
         entry = read_json(path)
         scribbles, labels = entry.get("scribbles"), entry.get("labels")
         if isinstance(scribbles, Mapping) and scribbles.get("dir", name) == name:
@@ -49,28 +50,62 @@ def ignore_value(folder: Path) -> int | None:
 
 
 def annotated_classes(folder: Path) -> tuple[Path, Any]:
-    """Return which classes were drawn in which cases of this folder, as a file says it, and that file.
+    """Return the entry `annotated_classes` for this folder, unchecked, and the file that it was found in.
 
-    `annotated_classes: {CASE: [class, ...]}` stands in the folder's own `annotation.json`, else in `dataset.json`, and
-    then holds for every folder of the dataset without such an entry of its own: what was never drawn in the dense
-    labels is not in strokes made from them either. In a case that it does not name all classes were drawn.
+    The entry is {CASE: [class, ...]}: the classes that were annotated in a case. In cases that it does not name, all
+    were. It is looked for in the folder's own `annotation.json`, then in `dataset.json`, which declares it for every
+    folder of the dataset without an entry of its own: strokes made from dense labels lack the same classes.
 
     Raises:
         DataError: A file is no JSON.
     """
-    for path in (folder / "annotation.json", _home(folder) / "dataset.json"):
-        said = read_json(path).get("annotated_classes")
-        if said is not None:
-            return path, said
+    for path in (folder / "annotation.json", _dataset_root(folder) / "dataset.json"):
+        entry = read_json(path).get("annotated_classes")
+        if entry is not None:
+            return path, entry
     return folder / "annotation.json", {}
 
 
-def _home(folder: Path) -> Path:
+def unannotated_classes(folder: Path, classes: Sequence[str], cases: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the foreground classes that nobody annotated, for each case that `annotated_classes` names.
+
+    Args:
+        folder: The folder of label maps.
+        classes: Names of the classes by label value, background first.
+        cases: Names of the cases in the dataset.
+
+    Raises:
+        DataError: With all faults: a file is no JSON, or the entry names unknown cases or classes.
+    """
+    path, entry = annotated_classes(folder)
+    place = f"{path}: annotated_classes"
+    if not isinstance(entry, Mapping):
+        raise DataError(f"{place} is {entry!r}: expected {{CASE: [names of the classes drawn in it]}}")
+    unannotated = {}
+    faults = []
+    for case, names in entry.items():
+        if case not in cases:
+            hint = did_you_mean(case, list(cases))
+            faults.append(f"{place}: there is no case {case!r}{hint if 'did you mean' in hint else ''}")
+        elif not isinstance(names, list):
+            faults.append(f"{place}: {case!r} is {names!r}: expected a list of class names")
+        else:
+            unknown = [name for name in names if name not in classes]
+            faults += [
+                f"{place}: {case!r}: no class {name!r}{did_you_mean(str(name), list(classes))}" for name in unknown
+            ]
+            unannotated[case] = tuple(c for c, name in enumerate(classes) if c > 0 and name not in names)
+    if faults:
+        raise DataError(faults)
+    return unannotated
+
+
+def _dataset_root(folder: Path) -> Path:
     """Return the root of the dataset that a folder of label maps belongs to."""
-    homes = [home for home in (folder.parent, folder.parent.parent) if (home / "dataset.json").is_file()]
-    return homes[0] if homes else folder.parent
+    roots = [root for root in (folder.parent, folder.parent.parent) if (root / "dataset.json").is_file()]
+    return roots[0] if roots else folder.parent
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Tell whether `value` is a whole number; JSON's true and false are none."""
+    """Return whether `value` is a whole number; JSON's true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)

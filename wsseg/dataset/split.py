@@ -1,4 +1,4 @@
-"""Which cases are trained on and which are held out, by patient."""
+"""The split of cases into training and held-out cases, by patient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from wsseg.core.errors import DataError
 
 
 def patient_of(name: str, pattern: str | None) -> str | None:
-    """Return the patient whom a case's name tells by `data.patient`; its name without a pattern, None if none."""
+    """Return the patient of a case: what the regular expression `pattern` finds in the case's name.
+
+    That is the first group, or the whole match where the expression has no group. Without a pattern every case is a
+    patient of its own. None where the pattern finds nothing.
+    """
     if pattern is None:
         return name
     match = re.search(pattern, name)
@@ -22,29 +26,31 @@ def patient_of(name: str, pattern: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Split:
-    """Who is trained on, and who is held out."""
+    """The cases to train on, and the held-out cases."""
 
     training: tuple[Case, ...]
     held_out: tuple[Case, ...]
 
 
 def split(cases: Sequence[Case], folds: int, fold: int | None, seed: int) -> Split:
-    """Split by patient: fold `fold` of `folds` is held out; None holds nobody out.
+    """Split by patient: fold `fold` of `folds` is held out; with None no case is.
 
-    Patients of whom nothing was drawn cannot be scored, so they are always trained on (as unlabelled). The folds hang
-    on the data and on `seed` alone, which is not the run's seed: two seeds of one recipe meet the same fold.
+    Patients without any label cannot be scored, so they are always trained on (as unlabelled cases). The folds depend
+    only on the patients and on `seed`, which is not the run's seed: runs that differ in their seed share the folds.
 
     Raises:
         DataError: There are fewer annotated patients than folds.
     """
     if fold is None:
         return Split(tuple(cases), ())
-    drawn = sorted({case.patient for case in cases if case.annotation or case.reference})
-    if len(drawn) < folds:
-        raise DataError(f"data.folds: {folds} folds need as many annotated patients, there are {len(drawn)}; lower it")
-    order = np.random.default_rng(seed).permutation(len(drawn))
-    held = {drawn[i] for i in np.array_split(order, folds)[fold]}
+    patients = sorted({case.patient for case in cases if case.annotation or case.reference})
+    if len(patients) < folds:
+        raise DataError(
+            f"data.folds: {folds} folds need as many annotated patients, there are {len(patients)}; lower it"
+        )
+    order = np.random.default_rng(seed).permutation(len(patients))
+    held_out = {patients[i] for i in np.array_split(order, folds)[fold]}
     return Split(
-        tuple(case for case in cases if case.patient not in held),
-        tuple(case for case in cases if case.patient in held),
+        tuple(case for case in cases if case.patient not in held_out),
+        tuple(case for case in cases if case.patient in held_out),
     )

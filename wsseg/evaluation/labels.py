@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError
-from wsseg.dataset.annotation_json import ignore_value, is_whole, read_json
-from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Volume, read
+from wsseg.core.errors import DataError, collecting
+from wsseg.dataset.annotation_json import ignore_value
+from wsseg.dataset.dataset_json import read_label_names
+from wsseg.dataset.labelmaps import find_label_maps, read_label
+from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Volume
 
-_ROUNDING = 1e-3  # a header's scale factor may leave 2.0001 for 2
-
-
-def read_labels(path: Path, ignore: int | None = None) -> Volume:
-    """Read a label map as uint8 (X, Y, Z), canonical, with IGNORE where the file has the value `ignore`.
-
-    Raises:
-        DataError: The file cannot be read, or its other values are not whole numbers from 0 to 255.
-    """
-    volume = read(path)
-    array, unknown = volume.array, np.False_ if ignore is None else volume.array == ignore
-    with np.errstate(invalid="ignore"):  # a nan becomes some number, and is found by the comparison
-        labels = np.where(unknown, IGNORE, np.rint(array)).astype(np.uint8)
-        wrong = ~unknown & ~(np.abs(array - labels.astype(np.float32)) < _ROUNDING)
-    if wrong.any():
-        raise DataError(
-            f"{path}: is no label map ({np.count_nonzero(wrong)} voxels like {array[wrong][0]:g}): "
-            "expected whole numbers from 0 to 255"
-        )
-    return replace(volume, array=labels)
+_ANY = IGNORE + 1  # classes of a label map before it is known which there are: 0 to 255
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class Pair:
         """Read both label maps; there has to be a reference."""
         if self.reference is None:
             raise ValueError(f"{self.prediction} has no reference")
-        return read_labels(self.prediction), read_labels(self.reference, self.ignore)
+        return Volume(*read_label(self.prediction, _ANY, None)), Volume(*read_label(self.reference, _ANY, self.ignore))
 
 
 @dataclass(frozen=True)
@@ -84,19 +65,10 @@ def examine(pair: Pair, classes: Mapping[int, str] | None) -> Examined:
 
 def _try(path: Path, ignore: int | None, faults: list[str]) -> tuple[Volume | None, set[int]]:
     """Read a label map and the values in it; a file that cannot be read is a fault."""
-    with _collecting(faults):
-        volume = read_labels(path, ignore)
+    with collecting(faults):
+        volume = Volume(*read_label(path, _ANY, ignore))
         return volume, {int(value) for value in np.flatnonzero(np.bincount(volume.array.ravel()))}
     return None, set()
-
-
-@contextmanager
-def _collecting(faults: list[str]) -> Iterator[None]:
-    """Add the faults of the body to the list and go on behind it."""
-    try:
-        yield
-    except DataError as error:
-        faults += error.faults
 
 
 def find_pairs(
@@ -111,13 +83,13 @@ def find_pairs(
     files: dict[str, Path] = {}
     truths: dict[str, Path] = {}
     ignore = None
-    with _collecting(faults):
+    with collecting(faults):
         files = label_maps(predictions)
-    with _collecting(faults):
+    with collecting(faults):
         truths = label_maps(references)
-    with _collecting(faults):
+    with collecting(faults):
         ignore = ignore_value(references)
-    with _collecting(faults):
+    with collecting(faults):
         classes = class_names(references, predictions) if classes is None else classes
     if faults:
         raise DataError(faults)
@@ -130,11 +102,11 @@ def label_maps(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: There is no such folder, or it holds no NIfTI file.
     """
-    files = [f for ending in (".nii", ".nii.gz") for f in folder.glob(f"*{ending}") if not f.name.startswith(".")]
+    files = find_label_maps(folder)
     if not files:
         why = "holds no .nii.gz file" if folder.is_dir() else "no such folder"
         raise DataError(f"{folder}: {why}: name the folder that holds one label map a case")
-    return {f.name.removesuffix(".gz").removesuffix(".nii"): f for f in sorted(files)}
+    return files
 
 
 def class_names(references: Path, predictions: Path) -> dict[int, str] | None:
@@ -146,26 +118,8 @@ def class_names(references: Path, predictions: Path) -> dict[int, str] | None:
     Raises:
         DataError: A file is no JSON, or its labels are not `{name: value}` with values from 1 to 254.
     """
-    for path in (references.parent / "dataset.json", predictions / "dataset.json"):
-        labels = read_json(path).get("labels")
-        if labels is not None:
-            return _checked_classes(labels, path)
+    for root in (references.parent, predictions):
+        names = read_label_names(root)
+        if names is not None:
+            return names
     return None
-
-
-def _checked_classes(labels: Any, path: Path) -> dict[int, str]:
-    """Turn `{name: value}` into value -> name, without background and ignore."""
-    if not isinstance(labels, Mapping):
-        raise DataError(f"{path}: `labels` is {labels!r}: expected {{name: value}}")
-    named = {n: v for n, v in labels.items() if n != "ignore" and not (is_whole(v) and v == 0)}
-    faults = [
-        f"{path}: label {name!r} is {value!r}, expected a whole number from 1 to {IGNORE - 1}"
-        + (": regions of several values are not supported, name each value" if isinstance(value, list) else "")
-        for name, value in named.items()
-        if not (is_whole(value) and 1 <= value < IGNORE)
-    ]
-    if not faults and len(set(named.values())) < len(named):
-        faults = [f"{path}: two labels share one value in {dict(named)}: give each a value of its own"]
-    if faults:
-        raise DataError(faults)
-    return {value: name for name, value in sorted(named.items(), key=lambda item: item[1])}

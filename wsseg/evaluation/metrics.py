@@ -16,8 +16,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from wsseg.core.cases import Spacing
+from wsseg.volumes.types import Mask
 
-Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]
 Empty = Literal["", "both", "prediction", "reference"]
 

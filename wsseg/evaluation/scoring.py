@@ -16,7 +16,7 @@ from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
 from wsseg.evaluation.labels import Examined, Pair, examine, find_pairs, label_maps
 from wsseg.evaluation.metrics import score
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 NO_REFERENCE = "no dense reference"
 METRICS = ("dice", "hd95_mm", "assd_mm", "nsd")

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 
 from wsseg.core.cases import Spacing, Triple
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 BACKGROUND = "#66FFCC"
 _PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))

@@ -19,7 +19,7 @@ from matplotlib.patheffects import Normal, Stroke
 from scipy.ndimage import maximum_filter
 
 from wsseg.core.cases import Spacing, Triple
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 DPI = 100
 FILL = 0.22

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsseg.core.cases import IGNORE, Spacing, Triple
 from wsseg.figures.figure_layout import PLANES, Cut, Entry, Panel, Sheet
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
 """Colours of the classes, told apart with any colour vision (Okabe and Ito 2008); more classes begin anew."""

@@ -6,13 +6,13 @@ front, z to the head. Schematic, not measured: where an organ lies and what touc
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg.core.cases import Triple
+from wsseg.volumes.types import Array, Mask
 
 SPACING_MM = 3.0
 LABELS = {"background": 0, "GTVp": 1, "GTVn": 2}
@@ -21,9 +21,6 @@ TISSUES = (
     "tooth", "marrow", "cells", "mucosa", "parotid", "submandibular", "carotid", "jugular", "harmless", "tumour",
     "node", "necrosis",
 )  # fmt: skip
-
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
 
 
 class Shape(NamedTuple):

@@ -13,19 +13,18 @@ reaches a voxel raises `VERSION`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg.core.cases import Triple
 from wsseg.phantoms.anatomy import LABELS, SPACING_MM, TISSUES, Body, smooth_noise
+from wsseg.volumes.types import Array
 
 __all__ = ["LABELS", "SPACING_MM", "TISSUES", "VERSION", "Examination", "examination"]
 
 VERSION = 1
-Array = npt.NDArray[Any]
 
 
 class Look(NamedTuple):

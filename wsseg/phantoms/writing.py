@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, did_you_mean
 from wsseg.core.reporter import Reporter
 from wsseg.phantoms import npc
 from wsseg.volumes import nifti
+from wsseg.volumes.types import Labels
 
-Labels = npt.NDArray[np.uint8]
 Draw = Callable[[Labels, str], Labels]
 """(dense label (X, Y, Z), case name) -> its strokes: the class under a stroke, IGNORE elsewhere."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsseg.core.cases import Triple
 from wsseg.volumes import resample
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 
 from wsseg.core.cases import Spacing, Triple
 from wsseg.core.errors import DataError
+from wsseg.core.files import whole_file
+from wsseg.volumes.types import Array
 
-Array = npt.NDArray[Any]
+ENDINGS = (".nii.gz", ".nii")
+"""What the names of all images and label maps end in."""
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
@@ -67,6 +69,11 @@ class Volume:
 
     array: Array
     grid: Grid
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without .nii or .nii.gz."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def read_grid(path: Path) -> Grid:
@@ -122,18 +129,13 @@ def write(path: Path, array: Array, grid: Grid) -> None:
     Raises:
         ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
     """
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(ENDINGS):
         raise ValueError(f"{path} ends neither in .nii nor in .nii.gz")
     kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
     image = nib.Nifti1Image(as_on_disk(array.astype(kind, copy=False), grid), grid.disk_affine)
     image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{path.name}")
-    try:
+    with whole_file(path) as partial:
         nib.save(image, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _turned(array: Array, grid: Grid) -> Volume:
@@ -153,7 +155,7 @@ def grid_of(shape: Triple, affine: Array) -> Grid:
 
 def _open(path: Path) -> tuple[Any, Grid]:
     """Open a file and check its header before any voxel is read."""
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(ENDINGS):
         raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
     try:
         image = nib.load(path)

@@ -7,7 +7,6 @@ coordinate (i + 1/2) S / T - 1/2 (torch's `align_corners=False`). What lies beyo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wsseg.core.cases import Spacing, Triple
+from wsseg.volumes.types import Array
 
-Array = npt.NDArray[Any]
 ReadRows = Callable[[int, int, int], Tensor]
 """(channel, first, last) -> the rows first..last of that channel along x, float32."""
 

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from wsseg.core.cases import IGNORE, Triple
 from wsseg.volumes.resample import triple, winners
+from wsseg.volumes.types import Counts, Labels, Mask
 
-Labels = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 AREA_VOXELS = 5
 """What is narrower than this, or than two cells of a coarser grid, is a stroke; what is not, a densely drawn area."""
 
@@ -36,6 +34,34 @@ def count_annotated(label: Labels, classes: int) -> Counts:
     if strange:
         raise ValueError(f"label holds {strange}, expected 0..{classes - 1} or {IGNORE}")
     return counts[:classes]
+
+
+@dataclass(frozen=True)
+class ClassRanks:
+    """The class that wins where several meet in one voxel: the one with the highest rank.
+
+    Attributes:
+        of_class: (256,) rank of each label value; 0 for IGNORE.
+        to_class: (C + 1,) label value of each rank.
+    """
+
+    of_class: Labels
+    to_class: Labels
+
+
+def class_ranks(counts: Counts) -> ClassRanks:
+    """Rank the classes: foreground above background, and of the foreground the class with fewer annotated voxels.
+
+    Of two classes with equally many voxels the one with the higher number wins.
+
+    Args:
+        counts: (C,) annotated voxels of each class.
+    """
+    foreground = sorted(range(1, len(counts)), key=lambda c: (-counts[c], c))
+    to_class = np.array([IGNORE, 0, *foreground], np.uint8)
+    of_class = np.zeros(256, np.uint8)
+    of_class[to_class] = np.arange(len(to_class))
+    return ClassRanks(of_class, to_class)
 
 
 def resample_label(label: Labels, shape: Triple, classes: int) -> Labels:
@@ -123,18 +149,16 @@ def _interpolated(label: Labels, shape: Triple, channels: list[int]) -> Labels:
 
 def _pooled(label: Labels, shape: Triple, counts: Counts) -> Labels:
     """Pool along the axes that shrink, each cell its first class in rank or IGNORE; grow the others by nearest."""
-    foreground = sorted(range(1, len(counts)), key=lambda c: (-counts[c], c))
-    by_rank = np.array([IGNORE, 0, *foreground], np.uint8)  # the last one wins
-    rank = np.zeros(256, np.uint8)
-    rank[by_rank] = np.arange(len(by_rank))
+    ranks = class_ranks(counts)
     smaller = triple(np.minimum(label.shape, shape))
     cells = [_cells(s, t) for s, t in zip(label.shape, smaller, strict=True)]
     best = np.zeros(smaller, np.uint8)
     for x, plane in enumerate(label):
         y, z = np.nonzero(plane != IGNORE)
-        np.maximum.at(best[cells[0][x]].reshape(-1), cells[1][y] * smaller[2] + cells[2][z], rank[plane[y, z]])
+        row = best[cells[0][x]].reshape(-1)
+        np.maximum.at(row, cells[1][y] * smaller[2] + cells[2][z], ranks.of_class[plane[y, z]])
     nearest = [_cells(t, s) for s, t in zip(smaller, shape, strict=True)]
-    return np.ascontiguousarray(by_rank[best][np.ix_(*nearest)])
+    return np.ascontiguousarray(ranks.to_class[best][np.ix_(*nearest)])
 
 
 def _cells(source: int, target: int) -> npt.NDArray[np.int64]:

@@ -150,7 +150,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
         "expected one of seg.nrrd, nii.gz, nrrd, mha, nnunet",
         "is there already, and nothing is overwritten: name a new folder",
         "holds no label map CASE.nii.gz: name a folder of annotation or of predictions",
-        "names no 'labels': write it as nnU-Net v2 does, {name: value}",
+        "`labels` is None, expected {name: value} as nnU-Net v2 writes it",
     ]
     shutil.copytree(root / "labelsTr", tmp_path / "far" / "away")
     (tmp_path / "far" / "away" / "case_001.nii").touch()
@@ -160,7 +160,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
         export_annotation(tmp_path / "far" / "away", out, "mha", None, recorder)
     volume = nifti.read(root / "labelsTr" / "case_001.nii.gz")
     nifti.write(root / "labelsTr" / "case_001.nii.gz", volume.array + 5, volume.grid)
-    with pytest.raises(DataError, match=r"case_001\.nii\.gz: holds \[5, 6, 7\], expected 0 to 2"):
+    with pytest.raises(DataError, match=r"case_001\.nii\.gz: holds 5 .*, 6 .*, 7 .*, expected 0\.\.2"):
         export_annotation(root / "labelsTr", out, "mha", None, recorder)
 
     def full_disk(path: Path, content: bytes) -> None:

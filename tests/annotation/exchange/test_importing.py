@@ -367,7 +367,7 @@ def test_values_without_a_segment_and_empty_files_are_refused(root: Path, source
     [
         (lambda root: shutil.rmtree(root), "no such folder; name the dataset"),
         (lambda root: shutil.rmtree(root / "imagesTr"), "holds no image CASE_0000.nii.gz"),
-        (lambda root: (root / "dataset.json").unlink(), "names no 'labels'"),
+        (lambda root: (root / "dataset.json").unlink(), "`labels` is None"),
         (lambda root: (root / "dataset.json").write_text('{"labels": {"a": 1, "b": 3}}'), "without a gap"),
     ],
 )

@@ -17,11 +17,11 @@ from wsseg.annotation.audit import design, estimate, points_file
 from wsseg.annotation.audit.design import Design, Segment, Stratum
 from wsseg.annotation.audit.points_file import Point
 from wsseg.annotation.audit.strata import Cell, Labels, Volumes, cell_codes
-from wsseg.annotation.labels import read_label
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_folder, write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
+from wsseg.dataset.labelmaps import read_label
 from wsseg.volumes import nifti
 
 LIST = "points.csv"

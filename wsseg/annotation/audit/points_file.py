@@ -17,6 +17,7 @@ from wsseg.core.errors import DataError, did_you_mean
 from wsseg.core.files import write_safely
 from wsseg.volumes import nifti
 from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Array
 
 COLUMNS = ("point", "case", "i", "j", "k", "x_ras_mm", "y_ras_mm", "z_ras_mm", "x_lps_mm", "y_lps_mm", "z_lps_mm")
 ANSWER = "answer"
@@ -202,7 +203,7 @@ def write_marks(path: Path, points: Sequence[Point], grid: Grid) -> None:
     nifti.write(path, _canonical(marks, path, grid), grid)
 
 
-def _canonical(marks: npt.NDArray[np.generic], path: Path, grid: Grid) -> nifti.Array:
+def _canonical(marks: npt.NDArray[np.generic], path: Path, grid: Grid) -> Array:
     return nifti.canonical(path, marks, grid.disk_affine).array
 
 

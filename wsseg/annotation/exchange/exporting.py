@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from wsseg.annotation.exchange import formats, itksnap
-from wsseg.annotation.exchange.matching import class_names
-from wsseg.annotation.exchange.options import LABELS, collecting
-from wsseg.annotation.exchange.regrid import Label
+from wsseg.annotation.exchange.options import LABELS
 from wsseg.annotation.exchange.source_segmentation import Colour, Picture, count_values
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
+from wsseg.dataset.dataset_json import read_classes
+from wsseg.dataset.labelmaps import to_label
 from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Labels
 
 NNUNET = "nnunet"
 FORMATS = (*formats.WRITERS, NNUNET)
@@ -38,7 +39,7 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
     classes a voxel that nobody drew. `annotation.json` in `out` says which, for the way back.
 
     Args:
-        folder: Label maps, one a case, as `.nii.gz` or `.nii`.
+        folder: Labels maps, one a case, as `.nii.gz` or `.nii`.
         out: Appears whole or not at all.
         form: One of FORMATS.
         dataset: Whose dataset.json names the classes; None: the dataset that the folder lies in.
@@ -98,7 +99,7 @@ class _Numbers:
         behind = {self.background: self.classes[0]} if self.background else {}
         return dict(enumerate(self.classes[1:], 1)) | behind
 
-    def of(self, label: Label) -> Label:
+    def of(self, label: Labels) -> Labels:
         """Return the values of a label map with IGNORE."""
         table = np.arange(256, dtype=np.uint8)
         table[0], table[IGNORE] = self.background, self.undrawn or 0
@@ -123,16 +124,15 @@ def _prepare(
         faults.append(f"{folder}: holds no label map CASE.nii.gz: name a folder of annotation or of predictions")
     home = dataset or next((h for h in folder.resolve().parents[:2] if (h / "dataset.json").is_file()), None)
     classes: tuple[str, ...] = ()
-    try:
-        if home is None:
-            faults.append(f"{folder}: no dataset.json above it names the classes: say --dataset DATASET")
-        else:
-            classes = class_names(home)
+    value = None
+    if home is None:
+        faults.append(f"{folder}: no dataset.json above it names the classes: say --dataset DATASET")
+    with collecting(faults):
+        if home is not None:
+            classes = read_classes(home)
         value = ignore_value(folder.resolve())
         if not is_whole(read_json(folder / "annotation.json").get("ignore_value")):
             value = value if any(_holds(f, value) for f in files.values()) else None
-    except DataError as error:
-        faults += error.faults
     if faults:
         raise DataError(faults)
     return classes, files, value
@@ -152,17 +152,10 @@ def _partly(folder: Path, files: Mapping[str, Path]) -> dict[str, Any]:
     return {"annotated_classes": found} if found else {}
 
 
-def _read(path: Path, classes: int, ignore: int | None) -> tuple[Label, Grid]:
+def _read(path: Path, classes: int, ignore: int | None) -> tuple[Labels, Grid]:
     """Read a label map as uint8 with IGNORE."""
     drawing = formats.read(path)
-    layer = drawing.layers[0]
-    known = (layer >= 0) & (layer < classes)
-    undrawn = np.zeros(layer.shape, bool) if ignore is None else layer == ignore
-    if not (known | undrawn).all():
-        strange = np.unique(layer[~(known | undrawn)])[:8].tolist()
-        also = "" if ignore is None else f" or {ignore}"
-        raise DataError(f"{path}: holds {strange}, expected 0 to {classes - 1}{also}: mend it, or its annotation.json")
-    return np.where(undrawn, IGNORE, layer).astype(np.uint8), drawing.grid
+    return to_label(path, drawing.layers[0], classes, ignore), drawing.grid
 
 
 def _colours(folder: Path, classes: tuple[str, ...]) -> Mapping[str, Colour]:

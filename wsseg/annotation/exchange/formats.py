@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wsseg.annotation.exchange import metaimage, nrrd_files
-from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, whole_numbers
+from wsseg.annotation.exchange.source_segmentation import Drawing, Picture
 from wsseg.core.errors import DataError
+from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
 
 

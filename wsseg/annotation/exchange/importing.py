@@ -25,16 +25,17 @@ from wsseg.annotation.exchange.label_mapping import (
     plain,
     undecided,
 )
-from wsseg.annotation.exchange.options import LABELS, Choices, ResolvedOptions, collecting, understand
-from wsseg.annotation.exchange.regrid import Label, place
+from wsseg.annotation.exchange.options import LABELS, Choices, ResolvedOptions, understand
+from wsseg.annotation.exchange.regrid import place
 from wsseg.annotation.exchange.source_segmentation import Colour, Drawing, described
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
 from wsseg.volumes import nifti
 from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Labels
 
 _OF_OTHERS = (".raw", ".zraw", ".raw.gz", ".bz2", ".json", LABELS)
 """What lies beside files of annotation and belongs to them."""
@@ -146,7 +147,7 @@ class _Import:
         if not combined.drawn and undrawn == IGNORE:
             raise DataError(f"{drawing.path}: nothing is drawn in it: leave it out")
         codes = np.where(combined.codes == NOTHING, undrawn, combined.codes)
-        label: Label = np.where(codes == UNCERTAIN, IGNORE, codes).astype(np.uint8)
+        label: Labels = np.where(codes == UNCERTAIN, IGNORE, codes).astype(np.uint8)
         image, classes = self.dataset.images[case], len(self.dataset.classes)
         if source is grid:
             label = nifti.canonical(drawing.path, nifti.as_on_disk(label, drawing.grid), grid.disk_affine).array

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsseg.annotation.exchange import formats
-from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
-from wsseg.dataset.annotation_json import is_whole, read_json
+from wsseg.dataset.dataset_json import read_classes, read_file_ending
 
 _ADDED = re.compile(r"[-_. ](?:seg|segmentation|label|labels|mask|scribbles?|strokes?|annotations?)$", re.IGNORECASE)
 """What tools and people add to a case's name, as in CASE-segmentation.seg.nrrd."""
@@ -38,7 +37,7 @@ def read_dataset(root: Path) -> Dataset:
     """Read a dataset's classes and cases; no volume is opened. Raises DataError."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the dataset that the annotation belongs to")
-    classes, file_ending = class_names(root), str(read_json(root / "dataset.json").get("file_ending", ".nii.gz"))
+    classes, file_ending = read_classes(root), read_file_ending(root)
     images: dict[str, Path] = {}
     for path in sorted((root / "imagesTr").glob(f"*{file_ending}")):
         if match := re.fullmatch(r"([^.].*)_\d{4}", path.name.removesuffix(file_ending)):
@@ -48,19 +47,6 @@ def read_dataset(root: Path) -> Dataset:
             f"{root / 'imagesTr'}: holds no image CASE_0000{file_ending}: annotation needs the images' grids"
         )
     return Dataset(root, classes, images, file_ending)
-
-
-def class_names(root: Path) -> tuple[str, ...]:
-    """Return the classes that a dataset.json names, background first. Raises DataError."""
-    path = root / "dataset.json"
-    labels = read_json(path).get("labels")
-    if not isinstance(labels, Mapping):
-        raise DataError(f"{path}: names no 'labels': write it as nnU-Net v2 does, {{name: value}}")
-    named = {str(name): value for name, value in labels.items() if name != "ignore"}
-    values = sorted(value for value in named.values() if is_whole(value))
-    if values != list(range(len(named))) or not 2 <= len(named) < IGNORE:
-        raise DataError(f"{path}: its labels are {named}, expected 0 (background), 1, 2, ... without a gap")
-    return tuple(sorted(named, key=lambda name: int(named[name])))
 
 
 def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:

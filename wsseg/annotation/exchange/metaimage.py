@@ -13,10 +13,11 @@ from typing import IO
 
 import numpy as np
 
-from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, check_claim, whole_numbers
+from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, check_claim
 from wsseg.core.errors import DataError
+from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",

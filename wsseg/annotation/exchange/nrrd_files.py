@@ -18,10 +18,11 @@ from typing import IO, Any
 import nrrd
 import numpy as np
 
-from wsseg.annotation.exchange.source_segmentation import Colour, Drawing, Picture, Segment, check_claim, whole_numbers
+from wsseg.annotation.exchange.source_segmentation import Colour, Drawing, Picture, Segment, check_claim
 from wsseg.core.errors import DataError
+from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 _TO_RAS = {
     "left-posterior-superior": (-1, -1, 1), "lps": (-1, -1, 1),

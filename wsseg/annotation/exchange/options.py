@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsseg.annotation.exchange import itksnap
 from wsseg.annotation.exchange.label_mapping import UNCERTAIN, Counts, Naming, parse_renamed
 from wsseg.annotation.exchange.source_segmentation import Colour, Drawing
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
 
 LABELS = "labels.txt"
@@ -154,12 +153,3 @@ def understand(choices: Choices, classes: tuple[str, ...]) -> ResolvedOptions:
     value = int(whole.group()) if whole else None
     order = tuple(UNCERTAIN if code is None else code for code in first)
     return ResolvedOptions(naming, choices.unpainted is not None, value, order, labels, choices.grid)
-
-
-@contextmanager
-def collecting(faults: list[str]) -> Iterator[None]:
-    """Add the faults of the body to the list and go on behind it."""
-    try:
-        yield
-    except DataError as error:
-        faults += error.faults

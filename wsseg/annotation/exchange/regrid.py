@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from wsseg.core.cases import IGNORE
-from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Array, Grid
+from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Grid
+from wsseg.volumes.resample_labels import class_ranks, count_annotated
+from wsseg.volumes.types import Array, Counts, Labels, Mask
 
-Label = npt.NDArray[np.uint8]
 _TIE = 1e-4
 """Centres that lie on a cell's border to within this many voxels go to the same side, whatever the last bit says."""
 
@@ -27,21 +27,20 @@ class Placed:
         displaced: (C,) voxels of each class that share an image voxel with another class, which won.
     """
 
-    label: Label
+    label: Labels
     same_grid: bool
-    outside: npt.NDArray[np.int64]
-    displaced: npt.NDArray[np.int64]
+    outside: Counts
+    displaced: Counts
 
 
 def place(
-    label: Label, source: Grid, target: Grid, classes: int, *, dense: bool = False, beyond: int = IGNORE
+    label: Labels, source: Grid, target: Grid, classes: int, *, dense: bool = False, beyond: int = IGNORE
 ) -> Placed:
     """Bring a label to another grid anywhere in space: turned, flipped, cropped, shifted, finer or coarser.
 
-    Sparse: every annotated voxel goes into the image voxel that holds its centre. Where several
-    classes meet in one, foreground goes before background, and among foreground the class with fewer voxels (the rule
-    of `labels.resample_label`). An image voxel that got none takes what was drawn in the voxel that its own centre
-    lies in; so strokes of a coarser grid stay whole. Dense: every image voxel takes the class at its centre.
+    Sparse: every annotated voxel goes into the image voxel that holds its centre; where several classes meet in one,
+    the highest of `class_ranks` wins. An image voxel that got none takes the value of the source voxel that its own
+    centre lies in, so strokes of a coarser grid stay whole. Dense: every image voxel takes the class at its centre.
 
     Args:
         label: (X, Y, Z) uint8 in {0..C-1, IGNORE}, canonical, on `source`.
@@ -55,7 +54,7 @@ def place(
     none = np.zeros(classes, np.int64)
     if label.shape == target.shape and target.displacement_voxels(source) <= CORNER_TOLERANCE_VOXELS:
         return Placed(label, True, none, none)
-    ranks = _ranks(label, classes)
+    ranks = class_ranks(count_annotated(label, classes))
     best = np.zeros(target.shape, np.uint8)
     if not dense:
         for values, cells, inside in _drawn(label, source, target):
@@ -72,24 +71,7 @@ def place(
     return Placed(placed, False, outside, displaced)
 
 
-@dataclass(frozen=True)
-class _Ranks:
-    of_class: npt.NDArray[np.uint8]
-    to_class: Label
-
-
-def _ranks(label: Label, classes: int) -> _Ranks:
-    counts = np.zeros(256, np.int64)
-    for plane in label:
-        counts += np.bincount(plane.ravel(), minlength=256)
-    foreground = sorted(range(1, classes), key=lambda c: (-counts[c], c))
-    to_class = np.array([IGNORE, 0, *foreground], np.uint8)  # the last one wins
-    of_class = np.zeros(256, np.uint8)
-    of_class[to_class] = np.arange(len(to_class))
-    return _Ranks(of_class, to_class)
-
-
-def _drawn(label: Label, source: Grid, target: Grid) -> Iterator[tuple[Label, Array, npt.NDArray[np.bool_]]]:
+def _drawn(label: Labels, source: Grid, target: Grid) -> Iterator[tuple[Labels, Array, Mask]]:
     """Yield, plane by plane: the annotated values, the target cells of those inside, and which are inside."""
     to_target = np.linalg.inv(target.affine) @ source.affine
     shape = np.array(target.shape)
@@ -98,11 +80,11 @@ def _drawn(label: Label, source: Grid, target: Grid) -> Iterator[tuple[Label, Ar
         if len(y):
             places = to_target[:3, 1:3] @ np.stack([y, z]) + (to_target[:3, :1] * x + to_target[:3, 3:])
             cells = np.floor(places + (0.5 - _TIE)).astype(np.int64)
-            inside: npt.NDArray[np.bool_] = np.all((cells >= 0) & (cells < shape[:, None]), axis=0)
+            inside: Mask = np.all((cells >= 0) & (cells < shape[:, None]), axis=0)
             yield plane[y, z], np.ravel_multi_index(tuple(cells[:, inside]), target.shape), inside
 
 
-def _fill(placed: Label, label: Label, to_source: Array, beyond: int) -> None:
+def _fill(placed: Labels, label: Labels, to_source: Array, beyond: int) -> None:
     """Give every voxel that is still IGNORE the value at its centre, plane by plane."""
     y, z = (np.arange(n) for n in placed.shape[1:])
     for x, plane in enumerate(placed):

@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg.core.errors import DataError
-from wsseg.volumes.nifti import MAXIMUM_VOXELS, Array, Grid
+from wsseg.dataset.labelmaps import HIGHEST, LOWEST
+from wsseg.volumes.nifti import MAXIMUM_VOXELS, Grid
 
 Labels = npt.NDArray[np.integer[Any]]
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
-
-LOWEST, HIGHEST = -(2**15), 2**16 - 1
-_ROUNDING = 1e-3  # a header's scale factor may leave 2.0001 for 2
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,6 @@ class Picture:
     grid: Grid
     names: Mapping[int, str]
     colours: Mapping[int, Colour] = field(default_factory=dict)
-
-
-def whole_numbers(path: Path, array: Array) -> Labels:
-    """Return a label map's values as integers. DataError: there are fractions, NaN, or values no label map has."""
-    if array.dtype.kind in "ub" and array.dtype.itemsize == 1:
-        return array.astype(np.uint8, copy=False)
-    rounded = np.rint(array) if array.dtype.kind == "f" else array
-    with np.errstate(invalid="ignore"):
-        wrong = ~((rounded >= LOWEST) & (rounded <= HIGHEST) & (np.abs(array - rounded) <= _ROUNDING))
-    if wrong.any():
-        raise DataError(
-            f"{path}: is no label map ({np.count_nonzero(wrong)} voxels like {array[wrong][0]:g}): "
-            f"expected whole numbers from {LOWEST} to {HIGHEST}"
-        )
-    return rounded.astype(np.int32)
 
 
 def count_values(layer: Labels) -> dict[int, int]:

@@ -16,6 +16,7 @@ from wsseg.annotation import strokes as pen
 from wsseg.annotation.protocol import Drawn, Frozen, Labels
 from wsseg.annotation.protocols._slicewise import Slicewise
 from wsseg.core.cases import IGNORE
+from wsseg.volumes.types import Mask
 
 
 class Interior(Frozen):
@@ -73,7 +74,7 @@ def _window(label: Labels, rng: np.random.Generator) -> tuple[slice, slice]:
     return u, v
 
 
-def _put(out: Drawn, mask: pen.Mask, u: int, v: int, value: int) -> None:
+def _put(out: Drawn, mask: Mask, u: int, v: int, value: int) -> None:
     """Write `value` into `out` under `mask`, whose first pixel lies at (u, v) and whose rim may lie outside."""
     rows, columns = np.nonzero(mask)
     out[rows + u, columns + v] = value

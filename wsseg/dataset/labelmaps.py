@@ -1,0 +1,95 @@
+"""Label maps of any number type and ignore value -> uint8 with IGNORE: the only reader of label maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsseg.core.cases import IGNORE
+from wsseg.core.errors import DataError, and_more
+from wsseg.volumes import nifti
+from wsseg.volumes.types import Array, Labels, Mask
+
+ROUNDING = 1e-3
+"""Largest distance of a stored value from a whole number: a header's scale factor may leave 2.0001 for 2."""
+LOWEST, HIGHEST = -(2**15), 2**16 - 1
+"""The range of values that label maps of any tool use."""
+
+
+def read_label(path: Path, classes: int, ignore_value: int | None) -> tuple[Labels, nifti.Grid]:
+    """Read a NIfTI label map as uint8 (X, Y, Z) with IGNORE, in canonical orientation, and its grid.
+
+    Raises:
+        DataError: The file cannot be read, or as `to_label`.
+    """
+    volume = nifti.read(path)
+    return to_label(path, volume.array, classes, ignore_value), volume.grid
+
+
+def to_label(path: Path, array: Array, classes: int, ignore_value: int | None) -> Labels:
+    """Return a label map as uint8 in {0..C-1, IGNORE}.
+
+    Args:
+        path: The file it was read from, for the error text.
+        array: Values as stored, of any number type; they may differ from whole numbers by `ROUNDING`.
+        classes: C, background included.
+        ignore_value: The stored value of an unannotated voxel, even if it is a class's number; None: there is none.
+
+    Raises:
+        DataError: It holds other values than 0..C-1 and `ignore_value`.
+    """
+    values, whole = _rounded(array)
+    ignored = np.zeros(array.shape, bool) if ignore_value is None else values == ignore_value
+    valid = whole & (ignored | ((values >= 0) & (values < classes)))
+    if not valid.all():
+        expected = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
+        remedy = "mend the label, or name them in dataset.json's labels"
+        if ignore_value is None:
+            remedy += "; if one of them means 'not annotated', declare it as ignore_value in annotation.json"
+        raise DataError(f"{path}: {_listed(array[~valid])}, expected {expected}: {remedy}")
+    return np.where(ignored, IGNORE, values).astype(np.uint8)
+
+
+def whole_numbers(path: Path, array: Array) -> npt.NDArray[np.integer[Any]]:
+    """Return a label map's values as integers, whatever they mean.
+
+    Raises:
+        DataError: It holds fractions, NaN, or values outside `LOWEST` to `HIGHEST`.
+    """
+    if array.dtype.kind in "ub" and array.dtype.itemsize == 1:
+        return array.astype(np.uint8, copy=False)
+    values, whole = _rounded(array)
+    valid = whole & (values >= LOWEST) & (values <= HIGHEST)
+    if not valid.all():
+        raise DataError(
+            f"{path}: {_listed(array[~valid])}, expected whole numbers from {LOWEST} to {HIGHEST}: is no label map"
+        )
+    return values.astype(np.int32)
+
+
+def find_label_maps(folder: Path, endings: tuple[str, ...] = nifti.ENDINGS) -> dict[str, Path]:
+    """Return the label map of each case in a folder, in order of the names.
+
+    Hidden files are left out: macOS writes `._CASE.nii.gz` beside CASE.nii.gz.
+    """
+    files = [file for ending in endings for file in folder.glob(f"*{ending}") if not file.name.startswith(".")]
+    return {nifti.stem(file): file for file in sorted(files)}
+
+
+def _rounded(array: Array) -> tuple[Array, Mask]:
+    """Return the nearest whole numbers, and where they are as near as `ROUNDING`."""
+    if array.dtype.kind != "f":
+        return array, np.ones(array.shape, bool)
+    values = np.rint(array)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return values, np.abs(array - values) <= ROUNDING
+
+
+def _listed(strange: Array) -> str:
+    """Return the values with their counts, as text."""
+    values, counts = np.unique(strange, return_counts=True)
+    pairs = zip(values.tolist(), counts.tolist(), strict=True)
+    return f"holds {and_more([f'{value:g} ({count} voxels)' for value, count in pairs], 8)}"
