@@ -8,7 +8,7 @@ from wsseg.core.cases import IGNORE, Case
 from wsseg.data.loading import load_case, load_reference
 from wsseg.dataset.folder import Dataset
 from wsseg.figures.overlay import draw_overlay
-from wsseg.volumes.nifti import Array
+from wsseg.volumes.types import Array
 
 
 def draw_case(path: Path, dataset: Dataset, case: Case, prediction: Array, title: str) -> None:
