@@ -28,6 +28,7 @@ def make_step(
     spacing_mm: Spacing = (3.0, 3.0, 4.0),
     identical: bool = False,
     unannotated_classes: bool = False,
+    padding: int = 0,
 ) -> Step:
     """Return a step of random images, labels, logits and features; logits and features are leaves of the graph.
 
@@ -46,6 +47,7 @@ def make_step(
         identical: Give all networks the same logits, and the same features of one width.
         unannotated_classes: The last class is not annotated in the first slot, nor (of more than two classes) class 1
             in the last slot.
+        padding: The number of planes along x, at the far end of the first slot, that lie beyond the volume.
     """
     generator = torch.Generator().manual_seed(seed)
     widths = dict.fromkeys(READS, 6) if identical else FEATURES
@@ -71,8 +73,11 @@ def make_step(
             for output in outputs.values():
                 output.logits.copy_(first.logits)
                 output.decoder[0].copy_(first.decoder[0])
+    inside = torch.ones(batch, *shape, dtype=torch.bool)
+    inside[0, shape[0] - padding :] = False
     patches = replace(
         Batch.blank(batch, 2, classes, shape),
+        inside=inside,
         image=torch.randn(batch, 2, *shape, generator=generator),
         label=label,
         annotated_classes=annotated_classes,

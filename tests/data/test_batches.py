@@ -109,7 +109,7 @@ def test_two_processes_see_what_one_with_the_doubled_batch_sees(batches, make_da
     for iteration in range(4):
         expected, found = whole.at(iteration), [part.at(iteration) for part in parts]
         assert expected.cases == found[0].cases + found[1].cases
-        for name in ("image", "label", "visible", "annotated_classes"):
+        for name in ("image", "label", "visible", "annotated_classes", "inside"):
             assert same(getattr(expected, name), torch.cat([getattr(batch, name) for batch in found]))
 
 
@@ -137,6 +137,27 @@ def beyond(image: torch.Tensor) -> torch.Tensor:
         shape[axis] = -1
         outside |= planes.view(shape)
     return outside
+
+
+@pytest.mark.parametrize("annotation", ["scribblesTr", "labelsTr"])
+def test_a_batch_says_what_lies_inside_the_volume(batches, annotation: str) -> None:
+    still = Augmentation(enabled=False)
+    for patch in ((12, 12, 8), (40, 44, 24)):
+        plain = batches(annotation=annotation, patch_size=patch, augmentation=still)
+        for n in range(5):
+            batch = plain.at(n)
+            assert batch.inside.dtype == torch.bool and batch.inside.shape == batch.label.shape
+            for image, inside in zip(batch.image[:, 0], batch.inside, strict=True):
+                assert torch.equal(~inside, beyond(image))
+
+
+def test_what_lies_inside_moves_with_the_image(batches) -> None:
+    turned = Augmentation(rotation_probability=1, scale_probability=1, noise_probability=0, blur_probability=0)
+    moved = batches(patch_size=(40, 44, 24), augmentation=turned).at(0)
+    share = moved.inside.float().mean()
+    assert 0.04 < share < 0.5, "a volume of a fourteenth to an eighth of the patch, enlarged or shrunk"
+    strokes = (moved.label != IGNORE) & (moved.label != 0)
+    assert moved.inside[strokes].float().mean() > 0.99
 
 
 def test_outside_it_is_dark_and_background_as_densely_as_inside(batches) -> None:

@@ -7,12 +7,14 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from wsseg.core.cases import IGNORE
 from wsseg.core.contracts import Output, Step, Term
 from wsseg.recipe import plugins
 
 NAMES = plugins.names("supervision")
 CLASSES = {name: plugins.find("supervision", name, Term) for name in NAMES}
 PAIRWISE = [name for name in NAMES if CLASSES[name].minimum_networks > 1]
+LEARNS_FROM_PADDING = {"partial_cross_entropy", "partial_loss"}
 READS_CLASSES = {"partial_cross_entropy", "partial_loss", "prototype_contrast"}
 every_term = pytest.mark.parametrize("name", NAMES)
 
@@ -178,3 +180,44 @@ def test_agreement_is_the_minimum(name: str, construct: Callable, make_step: Cal
             noise = torch.randn(step.outputs["mr"].logits.shape, generator=torch.Generator().manual_seed(seed))
             step.outputs["mr"].logits.add_(noise, alpha=0.1)
         assert value(term, step) > 1e-6
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LEARNS_FROM_PADDING])
+@pytest.mark.parametrize("label", [0, IGNORE])
+def test_padding_beyond_the_volume_has_no_influence_and_gets_no_gradient(
+    name: str, label: int, construct: Callable, make_step: Callable
+) -> None:
+    def run(changed: bool) -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
+        step = make_step(shape=(8, 5, 7), padding=3)
+        outside = ~step.batch.inside
+        step.batch.label[outside] = label
+        if changed:
+            step.batch.image.masked_fill_(outside[:, None], 3)
+            with torch.no_grad():
+                for output in step.outputs.values():
+                    output.logits.masked_fill_(outside[:, None], -2)
+                    output.decoder[0].masked_fill_(outside[:, None], 5)
+        loss = value(construct(name, step), step)
+        loss.backward()
+        for network, output in step.outputs.items():
+            for tensor in (output.logits, output.decoder[0]):
+                grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                assert not grad.movedim(1, -1)[outside].any(), network
+        return loss.detach(), gradients(step)
+
+    (loss, grads), (other_loss, other_grads) = run(False), run(True)
+    assert loss == other_loss and loss > 0
+    for network, mine in grads.items():
+        assert all(torch.equal(a, b) for a, b in zip(mine, other_grads[network], strict=True)), network
+
+
+@pytest.mark.parametrize("name", sorted(LEARNS_FROM_PADDING))
+def test_the_annotated_losses_learn_what_the_label_holds_in_the_padding(
+    name: str, construct: Callable, make_step: Callable
+) -> None:
+    for label in (0, IGNORE):
+        step = make_step(shape=(8, 5, 7), padding=3)
+        outside = ~step.batch.inside
+        step.batch.label[outside] = label
+        value(construct(name, step), step).backward()
+        assert all(bool(o.logits.grad.movedim(1, -1)[outside].any()) == (label == 0) for o in step.outputs.values())

@@ -65,7 +65,7 @@ def test_the_closed_form_gradient_is_the_derivative() -> None:
     p = torch.rand(2, 3, 4, 3, 4, generator=g, dtype=torch.float64).requires_grad_()
     guide = torch.randn(2, 2, 4, 3, 4, generator=g, dtype=torch.float64)
     offsets = half_ball((1.0, 1.0, 2.0), 2.0, 1.5)
-    assert torch.autograd.gradcheck(lambda q: PottsEnergy.apply(q, guide, offsets), p)
+    assert torch.autograd.gradcheck(lambda q: PottsEnergy.apply(q, guide, None, offsets), p)
 
 
 def test_the_ball_is_in_mm() -> None:
@@ -137,6 +137,18 @@ def test_stride_averages_over_blocks(make_step: Callable, setting_of: Callable) 
     image = F.avg_pool3d(step.batch.image.double(), 2)
     expected = brute_force(p, image, (3.0, 3.0, 4.0), 6.0, 4, 0.3)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_patch_with_padding_costs_what_the_volume_in_it_costs(
+    make_step: Callable, setting_of: Callable, stride: int
+) -> None:
+    step = only(make_step(3, (8, 6, 4), batch=1, padding=4), "cross")
+    output, patch = step.outputs["cross"], step.batch
+    volume = replace(patch, image=patch.image[:, :, :4], inside=patch.inside[:, :4], label=patch.label[:, :4])
+    alone = replace(step, batch=volume, outputs={"cross": replace(output, logits=output.logits[:, :, :4])})
+    term = GatedCrf(setting_of(step), stride=stride)
+    torch.testing.assert_close(term(step), term(alone))
 
 
 def test_a_share_of_the_offsets_is_right_on_average(make_step: Callable, setting_of: Callable) -> None:

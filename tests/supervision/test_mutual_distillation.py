@@ -69,7 +69,7 @@ def test_only_slots_both_see_count(make_step: Callable, setting_of: Callable) ->
     half = replace(step, outputs={n: replace(o, valid=seen[n]) for n, o in step.outputs.items()})
     first = replace(
         step,
-        batch=replace(step.batch, label=step.batch.label[:1]),
+        batch=replace(step.batch, label=step.batch.label[:1], inside=step.batch.inside[:1]),
         outputs={n: replace(o, logits=o.logits[:1], valid=seen["ct"][:1]) for n, o in step.outputs.items()},
     )
     term = MutualDistillation(setting_of(step))

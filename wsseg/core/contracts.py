@@ -30,6 +30,10 @@ class Batch:
         annotated_classes: (B, C) bool, False where a class was not annotated in the case: its label 0 then means
             background or one of these classes. Only terms that read classes from the label need it. Background is
             always True.
+        inside: (B, X, Y, Z) bool, False in padding beyond the volume. No term may say anything there, because the image
+            shows nothing; the annotated losses learn only what the label holds there. Sparse cases have background
+            labels in part of their padding: there the label speaks and not the image, and without it a network fills
+            the border and the air with foreground.
         spacing_mm: (B, 3) float32, the size of a voxel.
         cases: The name of the case of each slot.
     """
@@ -39,6 +43,7 @@ class Batch:
     visible: Tensor
     label: Tensor
     annotated_classes: Tensor
+    inside: Tensor
     spacing_mm: Tensor
     cases: tuple[str, ...]
 
@@ -52,6 +57,7 @@ class Batch:
             visible=everything.clone(),
             label=torch.zeros(slots, *patch_size, dtype=torch.long),
             annotated_classes=torch.ones(slots, classes, dtype=torch.bool),
+            inside=torch.ones(slots, *patch_size, dtype=torch.bool),
             spacing_mm=torch.ones(slots, 3),
             cases=("",) * slots,
         )

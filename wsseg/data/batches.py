@@ -85,16 +85,19 @@ class Batches:
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
         label = torch.from_numpy(np.stack([label for _, label in patches])).to(self.device)
+        # The last channel shows what lies in the volume. It is marked as absent, so augmentation moves it and no more.
+        absent = torch.zeros(len(chosen), 1, dtype=torch.bool, device=self.device)
         image, label, visible = augment(
-            image, label, present, sampling.patch_size, spacing, sampling.augmentation, randoms
+            image, label, torch.cat([present, absent], 1), sampling.patch_size, spacing, sampling.augmentation, randoms
         )
+        image, inside, visible = image[:, :-1].contiguous(), image[:, -1] > 0.5, visible[:, :-1]
         names = tuple(s.case.name for s, _ in chosen)
         drawn = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
         for row, (s, _) in zip(drawn, chosen, strict=True):
             row[list(s.case.unannotated_classes)] = False
         return Batch(
             image=image, present=present, visible=visible, label=label, annotated_classes=drawn.to(self.device),
-            spacing_mm=spacing.to(self.device), cases=names,
+            inside=inside, spacing_mm=spacing.to(self.device), cases=names,
         )  # fmt: skip
 
     def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[CachedCase, Array]:
@@ -126,6 +129,9 @@ class Batches:
         strokes seldom reach the border or the air, and a network that was never told anything there fills them with
         foreground. It is annotated as densely as the case itself, so that it does not outweigh what a person drew. In
         a dense case (from `DENSE` on) patches stay within the volume and what is outside is IGNORE.
+
+        Returns:
+            image (M + 1, ...), whose last channel is 1 in the volume and 0 outside, and label.
         """
         image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
@@ -136,15 +142,17 @@ class Batches:
         last = (shape - size + over).clip(0)
         start = np.where(shape > size, (centre - size // 2).clip(-over, last), (shape - size) // 2)
         start = start - (read - size) // 2
-        inside = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
-        placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(inside, start, strict=True))
+        content = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
+        placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(content, start, strict=True))
         if stored.case.name not in self._beyond:
             lowest = darkest(image)[:, None, None, None]
             self._beyond[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
-        cut = np.broadcast_to(self._beyond[stored.case.name], (image.shape[0], *read)).copy()
-        cut[(slice(None), *placed)] = self.preprocessing.scale(image[(slice(None), *inside)], stored.meta.present)
+        cut = np.zeros((image.shape[0] + 1, *read), np.float32)
+        cut[:-1] = self._beyond[stored.case.name]
+        cut[(slice(-1), *placed)] = self.preprocessing.scale(image[(slice(None), *content)], stored.meta.present)
+        cut[-1][placed] = 1
         if label is None:
             return cut, np.full(tuple(read), IGNORE, np.int64)
         drawn = np.where(random.random(tuple(read)) < share * sparse, 0, IGNORE)
-        drawn[placed] = label[inside]
+        drawn[placed] = label[content]
         return cut, drawn

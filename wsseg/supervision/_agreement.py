@@ -10,12 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from wsseg.core.cases import IGNORE
+from wsseg.core.contracts import Batch
 from wsseg.distributed.reduce import any_of, masked_mean
 
 Region = Literal["all", "unannotated", "confident"]
 """Voxels that count: all; those nobody annotated; those where the target's largest probability exceeds a threshold.
 
-A patch that reaches beyond its volume is padded there; such voxels are in it.
+Padding beyond the volume never counts.
 """
 Confidence = Annotated[float, Field(ge=0, le=1)]
 """A threshold on a probability."""
@@ -36,20 +37,20 @@ def entropy(log_p: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1)
 
 
-def region_mask(region: Region, threshold: float, label: Tensor, target: Tensor) -> Tensor:
+def region_mask(region: Region, threshold: float, batch: Batch, target: Tensor) -> Tensor:
     """Return which voxels count, (B, X, Y, Z) bool; see `Region`.
 
     Args:
         region: The rule.
         threshold: For `confident`.
-        label: (B, X, Y, Z).
+        batch: Its label and `inside` are used.
         target: The log-probabilities (B, C, X, Y, Z) that are learned from.
     """
     if region == "unannotated":
-        return label == IGNORE
+        return batch.inside & (batch.label == IGNORE)
     if region == "confident":
-        return target.detach().amax(1).exp() > threshold
-    return torch.ones_like(label, dtype=torch.bool)
+        return batch.inside & (target.detach().amax(1).exp() > threshold)
+    return batch.inside
 
 
 def mean_over_peers(comparisons: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

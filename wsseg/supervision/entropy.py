@@ -39,7 +39,7 @@ class Entropy(Term):
         losses = []
         for output in step.outputs.values():
             log_p = _agreement.log_probabilities(output.logits)
-            counted = _agreement.region_mask(self.region, self.threshold, step.batch.label, log_p)
+            counted = _agreement.region_mask(self.region, self.threshold, step.batch, log_p)
             counted = counted & output.valid[:, None, None, None]
             losses.append(masked_mean(_agreement.entropy(log_p), counted) / math.log(self.classes))
         return torch.stack(losses).sum()

@@ -29,9 +29,9 @@ class GatedCrf(Term):
         k_ij = exp(-|d|²/(2 sigma_mm²) - Σ_m (I_im - I_jm)²/(2 sigma_intensity²)),  d from i to j in mm
         S = Σ_{0 < |d| <= radius_mm} exp(-|d|²/(2 sigma_mm²))
 
-    N(i) is the ball of radius_mm around i, without i, as far as it lies in the patch (padding beyond the
-    volume, image 0, is patch too); V counts the voxels of slots
-    where the network is valid; p = softmax(logits). Dividing by S makes the value independent of the radius: 1 would be
+    N(i) is the ball of radius_mm around i, without i, as far as it lies in the patch and in the volume: pairs with a
+    voxel of the padding beyond the volume are left out. V counts the voxels in the volume of slots where the network
+    is valid; p = softmax(logits). Dividing by S makes the value independent of the radius: 1 would be
     a neighbourhood all alike and all disagreeing. (Published losses do not divide: their weight 0.1 is 0.1·S
     here; S is 62 for the defaults at 3 mm.)
     An edge in either modality cuts; a modality that a case lacks has no say. The gradient goes to the predictions
@@ -90,11 +90,13 @@ class GatedCrf(Term):
         read = list(output.modalities)
         guide = batch.image[output.valid][:, read].float()
         guide = guide * batch.present[output.valid][:, read, None, None, None]
+        inside = batch.inside[output.valid][:, None]
         if self.stride > 1 and len(p):
-            p, guide = (F.avg_pool3d(x, self.stride, ceil_mode=True) for x in (p, guide))
+            p, guide, inside = _blocks(p, guide, inside, self.stride)
         guide = guide / (math.sqrt(2) * self.sigma_intensity)
-        energy: Tensor = PottsEnergy.apply(p, guide, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
-        sums = all_reduce_sum(torch.stack([energy, energy.new_tensor(p.numel() // p.shape[1])]))
+        counted = None if inside.all() else inside.to(p.dtype)
+        energy: Tensor = PottsEnergy.apply(p, guide, counted, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
+        sums = all_reduce_sum(torch.stack([energy, inside.sum().to(energy.dtype)]))
         return sums[0] / sums[1].clamp(min=1)
 
 
@@ -106,13 +108,14 @@ class PottsEnergy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, guide: Tensor, offsets: list[Offset]) -> Tensor:
+    def forward(ctx: Any, p: Tensor, guide: Tensor, counted: Tensor | None, offsets: list[Offset]) -> Tensor:
         """Return the energy, a scalar.
 
         Args:
             ctx: Kept for the gradient.
             p: (B, C, X, Y, Z) probabilities.
             guide: (B, M, X, Y, Z) intensities in units of sqrt(2) sigma_intensity; gets no gradient.
+            counted: (B, 1, X, Y, Z), 1 or 0: pairs with a voxel at 0 are left out; None where all are 1.
             offsets: Half a neighbourhood.
         """
         spread = torch.zeros_like(p)  # Σ_j k_ij p_j
@@ -124,6 +127,8 @@ class PottsEnergy(torch.autograd.Function):
                 difference = guide[here][:, m : m + 1] - guide[there][:, m : m + 1]
                 kernel.addcmul_(difference, difference, value=-1)
             kernel.clamp_(min=FLOOR).exp_()
+            if counted is not None:
+                kernel.mul_(counted[here]).mul_(counted[there])
             pairs.add_(kernel.sum(), alpha=weight)
             spread[here].addcmul_(kernel, p[there], value=weight)
             spread[there].addcmul_(kernel, p[here], value=weight)
@@ -131,10 +136,20 @@ class PottsEnergy(torch.autograd.Function):
         return 2 * pairs - (p * spread).sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Return the gradient for p."""
         (spread,) = ctx.saved_tensors
-        return -2 * gradients[0] * spread, None, None
+        return -2 * gradients[0] * spread, None, None, None
+
+
+def _blocks(p: Tensor, guide: Tensor, inside: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Average over blocks of stride³ voxels, over those inside the volume; a block without any is outside."""
+    if inside.all():
+        p, guide = (F.avg_pool3d(x, stride, ceil_mode=True) for x in (p, guide))
+        return p, guide, torch.ones_like(p[:, :1], dtype=torch.bool)
+    share = F.avg_pool3d(inside.to(p.dtype), stride, ceil_mode=True)
+    p, guide = (F.avg_pool3d(x * inside, stride, ceil_mode=True) / share.clamp(min=1e-6) for x in (p, guide))
+    return p, guide, share > 0
 
 
 def half_ball(spacing_mm: Spacing, radius_mm: float, sigma_mm: float) -> list[Offset]:

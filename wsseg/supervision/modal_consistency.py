@@ -124,7 +124,7 @@ class ModalConsistency(Term):
         return torch.stack(losses).sum()
 
     def _counted(self, step: Step, target: Tensor, slots: Tensor) -> Tensor:
-        region = region_mask(self.region, self.threshold, step.batch.label, target)
+        region = region_mask(self.region, self.threshold, step.batch, target)
         return region & slots[:, None, None, None]
 
     def _direction(self, name: str, output: Output) -> Tensor:

@@ -51,7 +51,7 @@ class MutualDistillation(Term):
                 if peer == learner:
                     continue
                 both = step.outputs[learner].valid & step.outputs[peer].valid
-                counted = region_mask(self.region, self.threshold, step.batch.label, taught)
+                counted = region_mask(self.region, self.threshold, step.batch, taught)
                 comparisons.append((divergence(taught.detach(), learned), counted & both[:, None, None, None]))
             losses.append(mean_over_peers(comparisons))
         return self.temperature**2 * torch.stack(losses).sum()

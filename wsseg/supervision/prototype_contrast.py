@@ -24,8 +24,8 @@ class PrototypeContrast(Term):
     u is the finest decoder feature after a learned 1x1x1 projection, at length 1, in float32; t_c is the mean of the
     class's memory at length 1. Anchors are annotated voxels, under their label, and unannotated ones whose largest
     probability exceeds the threshold, under that class; where there are enough of both, half each. Background of a case
-    in which some classes were never drawn may be one of these: it is no anchor. The memory, one for
-    each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
+    in which some classes were never drawn may be one of these: it is no anchor, nor is padding beyond the volume. The
+    memory, one for each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
     no anchor is its own prototype; it is part of the state that is saved and does not change in evaluation. A class
     whose memory is empty is left out; with fewer than two others the loss is 0. Summed over the networks: a network
     learns from it as much in company as alone. In a training over several processes each draws anchors from its own
@@ -108,7 +108,7 @@ class PrototypeContrast(Term):
     def _candidates(self, output: Output, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """Return for each class the flat indices of its annotated and of its confident voxels, in valid slots."""
         confidence, guess = output.logits.float().softmax(1).max(1)
-        valid = output.valid[:, None, None, None]
+        valid = output.valid[:, None, None, None] & batch.inside
         sure = valid & (batch.label == IGNORE) & (confidence > self.threshold)
         no_background = ~batch.annotated_classes.all(1)[:, None, None, None]
         label = torch.where((batch.label == 0) & no_background, IGNORE, batch.label)
