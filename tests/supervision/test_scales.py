@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsseg.core.cases import IGNORE
-from wsseg.supervision._scales import merged, pooled_label, scale_weights
+from wsseg.supervision._scales import merge_unannotated, pooled_label, scale_weights
 
 
 def test_scales_halve_and_the_coarsest_of_three_is_silent() -> None:
@@ -77,7 +77,7 @@ def test_undrawn_classes_count_as_background_and_nothing_else_changes() -> None:
     g = torch.Generator().manual_seed(0)
     logits = (5 * torch.randn(3, 4, 4, 4, 4, generator=g)).requires_grad_()
     drawn = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 1, 0]], dtype=torch.bool)
-    together = merged(logits, drawn)
+    together = merge_unannotated(logits, drawn)
     assert torch.equal(together[0], logits[0]), "bit for bit"
     p, q = logits.softmax(1), together.softmax(1)
     expected = torch.zeros_like(p)

@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from wsseg.core.cases import IGNORE
-from wsseg.core.contracts import Batch
 from wsseg.distributed.reduce import any_of, masked_mean
 
 Region = Literal["all", "unannotated", "confident"]
@@ -32,25 +31,39 @@ def divergence(target: Tensor, learner: Tensor) -> Tensor:
     return (target.exp() * (target - learner)).sum(1)
 
 
-def entropy(log_p: Tensor) -> Tensor:
+def voxel_entropy(log_p: Tensor) -> Tensor:
     """Return the entropy per voxel in nats, (B, X, Y, Z), from log-probabilities (B, C, X, Y, Z)."""
     return -(log_p.exp() * log_p).sum(1)
 
 
-def region_mask(region: Region, threshold: float, batch: Batch, target: Tensor) -> Tensor:
+def region_mask(
+    region: Region, threshold: float, target: Tensor, label: Tensor | None, inside: Tensor | None
+) -> Tensor:
     """Return which voxels count, (B, X, Y, Z) bool; see `Region`.
 
     Args:
         region: The rule.
-        threshold: For `confident`.
-        batch: Its label and `inside` are used.
+        threshold: For `confident`, 0 to 1.
         target: The log-probabilities (B, C, X, Y, Z) that are learned from.
+        label: (B, X, Y, Z); `unannotated` needs it.
+        inside: (B, X, Y, Z) bool, False in padding beyond the volume; all inside if None.
+
+    Raises:
+        ValueError: `unannotated` without a label.
     """
-    if region == "unannotated":
-        return batch.inside & (batch.label == IGNORE)
+    counted = torch.ones_like(target[:, 0], dtype=torch.bool) if inside is None else inside
     if region == "confident":
-        return batch.inside & (target.detach().amax(1).exp() > threshold)
-    return batch.inside
+        return counted & (target.detach().amax(1).exp() > threshold)
+    if region == "unannotated":
+        if label is None:
+            raise ValueError("region 'unannotated' needs label=..., a label map in which unannotated voxels are IGNORE")
+        return counted & (label == IGNORE)
+    return counted
+
+
+def slots(valid: Tensor) -> Tensor:
+    """Return (B,) as (B, 1, 1, 1), to be combined with masks of voxels."""
+    return valid[:, None, None, None]
 
 
 def mean_over_peers(comparisons: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

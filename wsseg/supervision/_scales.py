@@ -1,4 +1,4 @@
-"""Supervision of a network at every scale it answers at: what the annotated losses share."""
+"""Supervision of a network at every scale of its logits: what the annotated losses share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from wsseg.core.contracts import Step
 from wsseg.distributed.reduce import all_reduce_sum
 
 
-def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return what the annotation says about all networks: `loss` at each scale, weighted, summed over the networks.
+def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Tensor:
+    """Return `loss` of all networks: weighted over the scales and summed over the networks.
 
     Args:
-        step: Slots where a network is not valid are IGNORE to it.
+        step: Slots where a network is not valid count as unannotated.
         classes: C.
-        loss: From float32 logits (B, C, X, Y, Z), in which undrawn classes are `merged`, and a label (B, X, Y, Z) to a
-            scalar.
+        loss: From float32 logits (B, C, X, Y, Z), a label (B, X, Y, Z) and the annotated classes (B, C; None where
+            all are) to a scalar.
     """
-    drawn = step.batch.annotated_classes
-    all_drawn = bool(drawn.all())
+    annotated_classes = None if step.batch.annotated_classes.all() else step.batch.annotated_classes
     labels: dict[tuple[int, ...], Tensor] = {}
     losses = []
     for output in step.outputs.values():
@@ -35,38 +34,39 @@ def supervise(step: Step, classes: int, loss: Callable[[Tensor, Tensor], Tensor]
             if shape not in labels:
                 labels[shape] = pooled_label(step.batch.label, (shape[0], shape[1], shape[2]), classes)
             label = torch.where(output.valid[:, None, None, None], labels[shape], IGNORE)
-            said = logits.float() if all_drawn else merged(logits.float(), drawn)
-            losses.append(weight * loss(said, label))
+            losses.append(weight * loss(logits.float(), label, annotated_classes))
     return torch.stack(losses).sum()
 
 
-def merged(logits: Tensor, annotated_classes: Tensor) -> Tensor:
-    """Count the classes that nobody drew in a slot as background there: logits of the marginal probabilities.
+def merge_unannotated(logits: Tensor, annotated_classes: Tensor | None) -> Tensor:
+    """Merge classes that were not annotated in a slot into its background: logits of the marginal probabilities.
 
-        z'_0 = log(exp z_0 + Σ_{c undrawn} exp z_c),   z'_c = -∞ for c undrawn
+        z'_0 = log(exp z_0 + Σ_{c unannotated} exp z_c),   z'_c = -∞ for c unannotated
 
-    so that softmax(z')_0 = p_0 + Σ_{c undrawn} p_c, and nothing else changes. A slot in which all classes were drawn
-    keeps its logits bit for bit.
+    so that softmax(z')_0 = p_0 + Σ_{c unannotated} p_c, and nothing else changes. A slot in which all classes were
+    annotated keeps its logits bit for bit.
 
     Args:
         logits: (B, C, X, Y, Z).
-        annotated_classes: (B, C) bool, the first True.
+        annotated_classes: (B, C) bool, the first True; all annotated if None.
 
     Source: the marginal loss for partially labelled data of Fang and Yan (TMI 2020) and Shi et al. (MedIA 2021).
     """
-    undrawn = ~annotated_classes[:, :, None, None, None]
-    one = undrawn.clone()
-    one[:, 0] = True
-    together = torch.where(one, logits, -torch.inf).logsumexp(1)
-    background = torch.where(undrawn.any(1), together, logits[:, 0])
-    others = torch.where(undrawn, -torch.inf, logits)[:, 1:]
-    return torch.cat([background[:, None], others], 1)
+    if annotated_classes is None:
+        return logits
+    unannotated = ~annotated_classes[:, :, None, None, None]
+    merged = unannotated.clone()
+    merged[:, 0] = True
+    marginal = torch.where(merged, logits, -torch.inf).logsumexp(1)
+    background = torch.where(unannotated.any(1), marginal, logits[:, 0])
+    foreground = torch.where(unannotated, -torch.inf, logits)[:, 1:]
+    return torch.cat([background[:, None], foreground], 1)
 
 
 def scale_weights(scales: int) -> tuple[float, ...]:
-    """Return how much each scale counts, finest first: 1/2^level, the coarsest of three or more 0; they sum to 1.
+    """Return the weight of each scale, finest first: 1/2^level, 0 for the coarsest of three or more; they sum to 1.
 
-    nnU-Net silences the coarsest whatever the number; with two scales that would leave no deep supervision at all.
+    nnU-Net sets the coarsest to 0 whatever the number; with two scales that would leave no deep supervision.
     """
     raw = [0.5**level for level in range(scales)]
     if scales >= 3:
@@ -75,14 +75,14 @@ def scale_weights(scales: int) -> tuple[float, ...]:
 
 
 def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
-    """Bring a label to a coarser grid so that no stroke is lost and no dense structure grows.
+    """Return a label on a coarser grid, so that no stroke is lost and no dense structure grows.
 
-    In a sparsely annotated slot a cell takes, of the classes drawn in it, the foreground before the background, and
-    among foreground classes the one with fewer annotated voxels in the batch. In a densely annotated one it takes the
-    class with most voxels in it, the lower one of equals; that is a slot of which more than half is annotated (a dense
-    label, perhaps with corners outside the volume), or nine tenths of the box around all annotation (that of a volume
-    which is smaller than the patch). A cell with nothing annotated is IGNORE. Where the sizes do not divide,
-    neighbouring cells overlap by a voxel.
+    In a sparsely annotated slot a cell takes, of the classes annotated in it, foreground before background, and among
+    foreground classes the one with fewer annotated voxels in the batch. In a densely annotated slot a cell takes the
+    class with most voxels in it, the lower one of equals. A slot is dense if more than half of it is annotated (a dense
+    label, perhaps with corners outside the volume), or nine tenths of the box around all annotation (a volume that is
+    smaller than the patch). A cell with nothing annotated is IGNORE. Where the sizes do not divide, neighbouring cells
+    overlap by a voxel.
 
     Args:
         label: (B, X, Y, Z) int64 in {0..C-1, IGNORE}.
@@ -97,7 +97,7 @@ def pooled_label(label: Tensor, shape: Triple, classes: int) -> Tensor:
     share = F.adaptive_avg_pool3d(torch.stack([label == c for c in range(classes)], 1).float(), shape)
     majority = share.argmax(1)
     counts = all_reduce_sum(torch.stack([(label == c).sum() for c in range(classes)]))
-    counts[0] = counts.sum() + 1  # more than any class can have: background gives way to all
+    counts[0] = counts.sum() + 1  # more than any class can have: background has the lowest priority
     priority = torch.empty_like(counts)
     priority[counts.argsort(descending=True, stable=True)] = torch.arange(1, classes + 1, device=label.device)
     rank = (share > 0) * priority[:, None, None, None]
@@ -113,5 +113,5 @@ def _dense(annotated: Tensor) -> Tensor:
         number = torch.arange(planes.shape[1], device=planes.device)
         first, last = number.where(planes, planes.shape[1]).amin(1), number.where(planes, -1).amax(1)
         box = box * (last - first + 1)
-    there, voxels = annotated.flatten(1).sum(1), annotated.shape[1:].numel()
-    return (2 * there > voxels) | (10 * there > 9 * box)
+    count, voxels = annotated.flatten(1).sum(1), annotated.shape[1:].numel()
+    return (2 * count > voxels) | (10 * count > 9 * box)

@@ -18,12 +18,55 @@ from wsseg.distributed.reduce import all_reduce_sum
 
 Offset = tuple[Triple, float]
 """A step in voxels to a neighbour, and its spatial weight."""
-FLOOR = -40.0
-"""Exponents below count as this: e^-40 is nothing beside 1, and denormal numbers make a CPU six times slower."""
+SMALLEST_EXPONENT = -40.0
+"""Exponents below count as this: e^-40 is negligible, and denormal numbers make a CPU six times slower."""
+
+
+def gated_crf_energy(
+    probabilities: Tensor,
+    image: Tensor,
+    spacing_mm: Spacing,
+    *,
+    inside: Tensor | None = None,
+    radius_mm: float = 9.0,
+    sigma_mm: float = 6.0,
+    sigma_intensity: float = 0.3,
+    stride: int = 1,
+    offsets_share: float = 1.0,
+) -> Tensor:
+    """Return the gated CRF energy of soft predictions; see `GatedCrf` for the formula.
+
+    Args:
+        probabilities: (B, C, X, Y, Z), a softmax over the classes.
+        image: (B, M, X, Y, Z), normalised; no gradient goes to it.
+        spacing_mm: Size of a voxel along X, Y and Z.
+        inside: (B, X, Y, Z) bool, False in padding, whose pairs are left out; all inside if None.
+        radius_mm: Radius of the neighbourhood in mm.
+        sigma_mm: Width of the spatial Gaussian in mm.
+        sigma_intensity: Width of the Gaussian of the intensities, in the unit of the image.
+        stride: Average over blocks of stride³ voxels first, at least 1.
+        offsets_share: Share of the neighbours that is used, above 0, at most 1; drawn anew at each call.
+
+    Returns:
+        A scalar, at least 0; 0 where the slots are none or every prediction is certain of the same class.
+
+    Example:
+        >>> import torch
+        >>> from wsseg.losses import gated_crf_energy
+        >>> image = torch.zeros(1, 1, 8, 8, 8)
+        >>> logits = torch.zeros(1, 2, 8, 8, 8, requires_grad=True)
+        >>> energy = gated_crf_energy(logits.softmax(1), image, (3.0, 3.0, 3.0))
+        >>> bool(0 < energy < 0.5)  # below 1 - <p, p>, because neighbourhoods at the border are not full
+        True
+    """
+    offsets, scale = neighbourhood(spacing_mm, radius_mm, sigma_mm, stride, offsets_share)
+    if inside is None:
+        inside = torch.ones_like(probabilities[:, 0], dtype=torch.bool)
+    return scale * _energy_per_voxel(probabilities, image, inside, offsets, sigma_intensity, stride)
 
 
 class GatedCrf(Term):
-    """Voxels near each other and alike in every modality a network reads are led to the same class.
+    """Lead voxels that are near each other, and alike in every modality a network reads, to the same class.
 
         L = Σ_networks 1/(V S) Σ_i Σ_{j in N(i)} k_ij (1 - <p_i, p_j>)
         k_ij = exp(-|d|²/(2 sigma_mm²) - Σ_m (I_im - I_jm)²/(2 sigma_intensity²)),  d from i to j in mm
@@ -31,19 +74,21 @@ class GatedCrf(Term):
 
     N(i) is the ball of radius_mm around i, without i, as far as it lies in the patch and in the volume: pairs with a
     voxel of the padding beyond the volume are left out. V counts the voxels in the volume of slots where the network
-    is valid; p = softmax(logits). Dividing by S makes the value independent of the radius: 1 would be
-    a neighbourhood all alike and all disagreeing. (Published losses do not divide: their weight 0.1 is 0.1·S
-    here; S is 62 for the defaults at 3 mm.)
-    An edge in either modality cuts; a modality that a case lacks has no say. The gradient goes to the predictions
-    only. Summed over the networks: a network learns from it as much in company as alone.
+    is valid; p = softmax(logits). Dividing by S makes the value independent of the radius; it is 1 if all neighbours
+    look alike and all predictions disagree. (Published losses do not divide: their weight 0.1 is 0.1·S here; S is 62
+    for the defaults at 3 mm.) An edge in any modality cuts; a modality that a case lacks has no influence. The gradient
+    goes to the predictions only. The loss is summed over the networks, so that a network learns the same whatever other
+    networks there are.
 
     Args:
-        setting: Given by the engine.
-        radius_mm: The ball's radius; the voxels in it follow from the spacing of the batch's first slot.
-        sigma_mm: Width of the spatial Gaussian.
-        sigma_intensity: Width of the Gaussian in the unit of the normalised image.
-        stride: Look at every stride-th voxel only: image and probabilities are averaged over blocks of stride³.
-        offsets_share: Share of the neighbours looked at, drawn anew at each call, the sum scaled up accordingly.
+        setting: Passed by wsseg.
+        radius_mm: Radius of the neighbourhood in mm, above 0; a few times the smallest voxel edge.
+        sigma_mm: Width of the spatial Gaussian in mm, above 0.
+        sigma_intensity: Width of the Gaussian of the intensities, above 0, in the unit of the normalised image (one
+            standard deviation).
+        stride: Edge in voxels, at least 1, of the blocks over which image and probabilities are averaged first.
+        offsets_share: Share of the neighbours that is used, above 0, at most 1; drawn anew at each iteration, the sum
+            scaled up accordingly.
 
     Raises:
         RecipeError: The ball holds no neighbour at this spacing.
@@ -72,74 +117,46 @@ class GatedCrf(Term):
             )
 
     def forward(self, step: Step) -> Tensor:
-        """Return the loss; 0 where no slot is valid."""
-        x, y, z = (float(length) * self.stride for length in step.batch.spacing_mm[0])
-        offsets = half_ball((x, y, z), self.radius_mm, self.sigma_mm)
-        total_weight = 2 * sum(weight for _, weight in offsets)
-        kept = max(1, round(self.offsets_share * len(offsets)))
-        scale = len(offsets) / (kept * total_weight)
-        if kept < len(offsets):
-            offsets = [offsets[i] for i in torch.randperm(len(offsets))[:kept].tolist()]
-        return (
-            scale * torch.stack([self._energy(output, step.batch, offsets) for output in step.outputs.values()]).sum()
-        )
+        """Return the loss; 0 where no slot is valid. The spacing is that of the first slot."""
+        x, y, z = (float(length) for length in step.batch.spacing_mm[0])
+        offsets, scale = neighbourhood((x, y, z), self.radius_mm, self.sigma_mm, self.stride, self.offsets_share)
+        return scale * torch.stack([self._energy(o, step.batch, offsets) for o in step.outputs.values()]).sum()
 
     def _energy(self, output: Output, batch: Batch, offsets: list[Offset]) -> Tensor:
-        """Return one network's energy per voxel, not yet divided by S."""
+        """Return the energy per voxel of one network in its valid slots, not yet divided by S."""
         p = output.logits[output.valid].float().softmax(1)
-        read = list(output.modalities)
-        guide = batch.image[output.valid][:, read].float()
-        guide = guide * batch.present[output.valid][:, read, None, None, None]
-        inside = batch.inside[output.valid][:, None]
-        if self.stride > 1 and len(p):
-            p, guide, inside = _blocks(p, guide, inside, self.stride)
-        guide = guide / (math.sqrt(2) * self.sigma_intensity)
-        counted = None if inside.all() else inside.to(p.dtype)
-        energy: Tensor = PottsEnergy.apply(p, guide, counted, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
-        sums = all_reduce_sum(torch.stack([energy, inside.sum().to(energy.dtype)]))
-        return sums[0] / sums[1].clamp(min=1)
+        channels = list(output.modalities)
+        image = batch.image[output.valid][:, channels].float()
+        image = image * batch.present[output.valid][:, channels, None, None, None]
+        return _energy_per_voxel(p, image, batch.inside[output.valid], offsets, self.sigma_intensity, self.stride)
 
 
-class PottsEnergy(torch.autograd.Function):
-    """Σ_i Σ_j k_ij (1 - <p_i, p_j>) with its closed-form gradient -2 Σ_j k_ij p_j; memory for a few copies of p.
+def neighbourhood(
+    spacing_mm: Spacing, radius_mm: float, sigma_mm: float, stride: int, offsets_share: float
+) -> tuple[list[Offset], float]:
+    """Return half of the offsets to neighbours, or the drawn share of them, and 1/S scaled up by what is left out."""
+    x, y, z = (length * stride for length in spacing_mm)
+    offsets = half_ball((x, y, z), radius_mm, sigma_mm)
+    total_weight = 2 * sum(weight for _, weight in offsets)
+    used = max(1, round(offsets_share * len(offsets)))
+    scale = len(offsets) / (used * total_weight)
+    if used < len(offsets):
+        offsets = [offsets[i] for i in torch.randperm(len(offsets))[:used].tolist()]
+    return offsets, scale
 
-    Each of the given offsets stands for itself and its opposite. The kernel is symmetric, so one pass over the
-    overlapping views of each offset serves both voxels of a pair, and nothing of the kernel is kept.
-    """
 
-    @staticmethod
-    def forward(ctx: Any, p: Tensor, guide: Tensor, counted: Tensor | None, offsets: list[Offset]) -> Tensor:
-        """Return the energy, a scalar.
-
-        Args:
-            ctx: Kept for the gradient.
-            p: (B, C, X, Y, Z) probabilities.
-            guide: (B, M, X, Y, Z) intensities in units of sqrt(2) sigma_intensity; gets no gradient.
-            counted: (B, 1, X, Y, Z), 1 or 0: pairs with a voxel at 0 are left out; None where all are 1.
-            offsets: Half a neighbourhood.
-        """
-        spread = torch.zeros_like(p)  # Σ_j k_ij p_j
-        pairs = p.new_zeros(())  # Σ of the kernel over unordered pairs
-        for offset, weight in offsets:
-            here, there = overlapping(p.shape[2:], offset)
-            kernel = torch.zeros_like(p[here][:, :1])
-            for m in range(guide.shape[1]):
-                difference = guide[here][:, m : m + 1] - guide[there][:, m : m + 1]
-                kernel.addcmul_(difference, difference, value=-1)
-            kernel.clamp_(min=FLOOR).exp_()
-            if counted is not None:
-                kernel.mul_(counted[here]).mul_(counted[there])
-            pairs.add_(kernel.sum(), alpha=weight)
-            spread[here].addcmul_(kernel, p[there], value=weight)
-            spread[there].addcmul_(kernel, p[here], value=weight)
-        ctx.save_for_backward(spread)
-        return 2 * pairs - (p * spread).sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """Return the gradient for p."""
-        (spread,) = ctx.saved_tensors
-        return -2 * gradients[0] * spread, None, None, None
+def _energy_per_voxel(
+    p: Tensor, image: Tensor, inside: Tensor, offsets: list[Offset], sigma_intensity: float, stride: int
+) -> Tensor:
+    """Return the energy of all slots divided by the number of voxels inside the volume, not by S."""
+    inside = inside[:, None]
+    if stride > 1 and len(p):
+        p, image, inside = _blocks(p, image, inside, stride)
+    guide = image / (math.sqrt(2) * sigma_intensity)
+    counted = None if inside.all() else inside.to(p.dtype)
+    energy: Tensor = PottsEnergy.apply(p, guide, counted, offsets) if len(p) else p.sum()  # type: ignore[no-untyped-call]
+    sums = all_reduce_sum(torch.stack([energy, inside.sum().to(energy.dtype)]))
+    return sums[0] / sums[1].clamp(min=1)
 
 
 def _blocks(p: Tensor, guide: Tensor, inside: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,6 +167,48 @@ def _blocks(p: Tensor, guide: Tensor, inside: Tensor, stride: int) -> tuple[Tens
     share = F.avg_pool3d(inside.to(p.dtype), stride, ceil_mode=True)
     p, guide = (F.avg_pool3d(x * inside, stride, ceil_mode=True) / share.clamp(min=1e-6) for x in (p, guide))
     return p, guide, share > 0
+
+
+class PottsEnergy(torch.autograd.Function):
+    """Σ_i Σ_j k_ij (1 - <p_i, p_j>) with its closed-form gradient -2 Σ_j k_ij p_j; memory for a few copies of p.
+
+    Each offset stands for itself and its opposite. The kernel is symmetric, so one pass over the overlapping views of
+    an offset serves both voxels of a pair, and the kernel is not stored.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, guide: Tensor, counted: Tensor | None, offsets: list[Offset]) -> Tensor:
+        """Return the energy, a scalar.
+
+        Args:
+            ctx: Holds what the gradient needs.
+            p: (B, C, X, Y, Z) probabilities.
+            guide: (B, M, X, Y, Z) intensities in units of sqrt(2) sigma_intensity; gets no gradient.
+            counted: (B, 1, X, Y, Z), 1 or 0: pairs with a voxel at 0 are left out; None where all are 1.
+            offsets: Half a neighbourhood.
+        """
+        spread = torch.zeros_like(p)  # Σ_j k_ij p_j
+        pairs = p.new_zeros(())  # Σ of the kernel over unordered pairs
+        for offset, weight in offsets:
+            first, second = overlapping(p.shape[2:], offset)
+            kernel = torch.zeros_like(p[first][:, :1])
+            for m in range(guide.shape[1]):
+                difference = guide[first][:, m : m + 1] - guide[second][:, m : m + 1]
+                kernel.addcmul_(difference, difference, value=-1)
+            kernel.clamp_(min=SMALLEST_EXPONENT).exp_()
+            if counted is not None:
+                kernel.mul_(counted[first]).mul_(counted[second])
+            pairs.add_(kernel.sum(), alpha=weight)
+            spread[first].addcmul_(kernel, p[second], value=weight)
+            spread[second].addcmul_(kernel, p[first], value=weight)
+        ctx.save_for_backward(spread)
+        return 2 * pairs - (p * spread).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient for p."""
+        (spread,) = ctx.saved_tensors
+        return -2 * gradients[0] * spread, None, None, None
 
 
 def half_ball(spacing_mm: Spacing, radius_mm: float, sigma_mm: float) -> list[Offset]:
@@ -166,9 +225,9 @@ def half_ball(spacing_mm: Spacing, radius_mm: float, sigma_mm: float) -> list[Of
 
 def overlapping(shape: torch.Size, offset: Triple) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Return the views of a (B, C, X, Y, Z) tensor that hold the first and the second voxel of every pair."""
-    here, there = [slice(None)] * 2, [slice(None)] * 2
+    first, second = [slice(None)] * 2, [slice(None)] * 2
     for size, step in zip(shape, offset, strict=True):
         overlap = max(size - abs(step), 0)
-        here.append(slice(max(-step, 0), max(-step, 0) + overlap))
-        there.append(slice(max(step, 0), max(step, 0) + overlap))
-    return tuple(here), tuple(there)
+        first.append(slice(max(-step, 0), max(-step, 0) + overlap))
+        second.append(slice(max(step, 0), max(step, 0) + overlap))
+    return tuple(first), tuple(second)

@@ -16,35 +16,78 @@ MEMORY_SHARE = 8
 """At most 1/8 of a class's memory is replaced at each step, so that it holds several cases."""
 
 
+def prototype_contrast(
+    vectors: Tensor, classes: Tensor, prototypes: Tensor, known: Tensor | None = None, *, temperature: float = 0.1
+) -> Tensor:
+    """Return the InfoNCE loss of feature vectors against one prototype per class.
+
+        mean_i -log( exp(<u_i, t_c(i)>/τ) / Σ_c exp(<u_i, t_c>/τ) )
+
+    Args:
+        vectors: u, (N, D) at length 1.
+        classes: c(i), (N,) int64, the class of each vector.
+        prototypes: t, (C, D) at length 1; no gradient is needed.
+        known: (C,) bool, the classes that have a prototype; others are left out of the sum, and so are their vectors.
+            All if None.
+        temperature: τ, above 0.
+
+    Returns:
+        A scalar; a differentiable 0 with fewer than two prototypes or without a vector.
+
+    Example:
+        >>> import torch
+        >>> from wsseg.losses import prototype_contrast
+        >>> prototypes = torch.eye(3)  # of three classes
+        >>> classes = torch.tensor([0, 2])
+        >>> right, wrong = prototypes[[0, 2]], prototypes[[1, 1]]
+        >>> bool(prototype_contrast(right, classes, prototypes) < prototype_contrast(wrong, classes, prototypes))
+        True
+    """
+    if known is None:
+        known = torch.ones(len(prototypes), dtype=torch.bool, device=prototypes.device)
+    loss = vectors.sum() * 0
+    usable = known[classes]
+    if known.sum() < 2 or not usable.any():
+        return loss
+    with torch.autocast(vectors.device.type, enabled=False):
+        similarity = vectors[usable] @ prototypes[known].T / temperature
+    column = known.cumsum(0) - 1  # of a class among those that have a prototype
+    return loss + F.cross_entropy(similarity, column[classes[usable]])
+
+
 class PrototypeContrast(Term):
-    """Voxels are drawn to the prototype of their class and pushed from those of the others, in feature space.
+    """Pull voxels to the prototype of their class, and push them from those of the others, in feature space.
 
         L = Σ_networks mean_{anchors i} -log( exp(<u_i, t_c(i)>/τ) / Σ_c exp(<u_i, t_c>/τ) )       (InfoNCE)
 
     u is the finest decoder feature after a learned 1x1x1 projection, at length 1, in float32; t_c is the mean of the
-    class's memory at length 1. Anchors are annotated voxels, under their label, and unannotated ones whose largest
-    probability exceeds the threshold, under that class; where there are enough of both, half each. Background of a case
-    in which some classes were never drawn may be one of these: it is no anchor, nor is padding beyond the volume. The
-    memory, one for each network and class, first in first out, takes annotated voxels only, and after the loss is computed, so that
-    no anchor is its own prototype; it is part of the state that is saved and does not change in evaluation. A class
-    whose memory is empty is left out; with fewer than two others the loss is 0. Summed over the networks: a network
-    learns from it as much in company as alone. In a training over several processes each draws anchors from its own
-    slots, the losses are averaged, and all share the memory of the first process, which its slots alone fill: nearly
-    what one process with the whole batch would do, and not the same.
+    class's memory at length 1. Anchors are annotated voxels, with their label, and unannotated ones whose largest
+    probability exceeds the threshold, with that class; where there are enough of both, half each. Padding beyond the
+    volume holds no anchor, nor does the background of a case in which some classes were not annotated, for it may be
+    one of these.
+
+    The memory, one for each network and class, first in first out, takes annotated voxels only, and after the loss is
+    computed, so that no anchor is its own prototype. It is saved with the run and does not change in evaluation. A
+    class whose memory is empty is left out; with fewer than two others the loss is 0. The loss is summed over the
+    networks, so that a network learns the same whatever other networks there are.
+
+    In a training over several processes each draws anchors from its own slots, the losses are averaged, and all share
+    the memory of the first process, which only its slots fill. The result is close to that of one process with the
+    whole batch, and not the same.
 
     Args:
-        setting: Given by the engine.
-        temperature: τ.
-        dimensions: Width of the projection.
-        memory: Vectors kept for each class; at most an eighth is replaced at each step.
-        anchors: Voxels drawn for each class and step, without replacement.
-        threshold: Of the confidence of unannotated anchors.
+        setting: Passed by wsseg.
+        temperature: τ, above 0.
+        dimensions: Width of the projection, at least 1.
+        memory: Number of vectors stored for each class, at least 1; at most an eighth is replaced at each step.
+        anchors: Number of voxels drawn for each class and step, at least 1, without replacement.
+        threshold: The probability above which an unannotated voxel may be an anchor, 0 to 1.
 
     Raises:
         RecipeError: A network has no decoder features.
 
     Source: a reconstruction after Wang et al., ContrastiveSeg (ICCV 2021), and Alonso et al. (ICCV 2021), without
-    hard-sample mining and with one prototype a class.
+    hard-sample mining and with one prototype per class.
     """
 
     bank: Tensor
@@ -71,7 +114,7 @@ class PrototypeContrast(Term):
         self.names, self.classes = tuple(setting.decoder_features), setting.classes
         self.temperature, self.anchors, self.threshold = temperature, anchors, threshold
         self.entries = max(1, memory // MEMORY_SHARE)
-        # A 1x1x1 convolution is a linear map of each voxel, here of the drawn ones only.
+        # A 1x1x1 convolution is a linear map of each voxel, here of the anchors only.
         self.projections = nn.ModuleList(
             nn.Linear(widths[0], dimensions) for widths in setting.decoder_features.values()
         )
@@ -81,25 +124,19 @@ class PrototypeContrast(Term):
         self.register_buffer("pointer", torch.zeros(networks, self.classes, dtype=torch.long))
 
     def forward(self, step: Step) -> Tensor:
-        """Return the loss, and in training remember some annotated voxels; 0 while there are no two prototypes."""
+        """Return the loss, and in training store some annotated voxels; 0 while there are no two prototypes."""
         outputs = [step.outputs[name] for name in self.names]
         return torch.stack([self._contrast(k, output, step.batch) for k, output in enumerate(outputs)]).sum()
 
     def _contrast(self, network: int, output: Output, batch: Batch) -> Tensor:
-        drawn = [_draw(a, b, self.anchors) for a, b in self._candidates(output, batch)]
-        indices = torch.cat([torch.cat(pair) for pair in drawn])
-        target = torch.cat([torch.full_like(torch.cat(pair), c) for c, pair in enumerate(drawn)])
+        anchors = [_draw(a, b, self.anchors) for a, b in self._candidates(output, batch)]
+        indices = torch.cat([torch.cat(pair) for pair in anchors])
+        target = torch.cat([torch.full_like(torch.cat(pair), c) for c, pair in enumerate(anchors)])
         vectors = self._vectors(network, output, indices)
-        known = self.filled[network] > 0
-        loss = vectors.sum() * 0
-        usable = known[target]
-        if known.sum() >= 2 and usable.any():
-            with torch.autocast(vectors.device.type, enabled=False):
-                similarity = vectors[usable] @ self._prototypes(network)[known].T / self.temperature
-            place = known.cumsum(0) - 1  # of a class among those that have a prototype
-            loss = loss + F.cross_entropy(similarity, place[target[usable]])
+        prototypes, known = self._prototypes(network), self.filled[network] > 0
+        loss = prototype_contrast(vectors, target, prototypes, known, temperature=self.temperature)
         if self.training:
-            parts = torch.split(vectors.detach(), [len(part) for pair in drawn for part in pair])
+            parts = torch.split(vectors.detach(), [len(part) for pair in anchors for part in pair])
             for c, annotated in enumerate(parts[::2]):
                 self._remember(network, c, annotated[: self.entries])
         return loss
@@ -132,7 +169,7 @@ class PrototypeContrast(Term):
         return F.normalize((self.bank[network] * held[..., None]).sum(1), dim=1)
 
     def _remember(self, network: int, c: int, vectors: Tensor) -> None:
-        """Write vectors (N, dimensions) over the oldest ones; what is not finite would spoil every later step."""
+        """Write the finite ones of vectors (N, dimensions) over the oldest: one nan would spoil every later step."""
         vectors = vectors[vectors.isfinite().all(1)]
         capacity = self.bank.shape[2]
         number = len(vectors)
