@@ -71,7 +71,15 @@ class Entropy(Term):
 
     def forward(self, step: Step) -> Tensor:
         """Return the loss; 0 where no voxel counts."""
-        label, inside = step.batch.label, step.batch.inside
-        rule = {"region": self.region, "threshold": self.threshold}
-        losses = [entropy(o.logits, o.valid, label=label, inside=inside, **rule) for o in step.outputs.values()]
+        losses = [
+            entropy(
+                output.logits,
+                output.valid,
+                label=step.batch.label,
+                inside=step.batch.inside,
+                region=self.region,
+                threshold=self.threshold,
+            )
+            for output in step.outputs.values()
+        ]
         return torch.stack(losses).sum()

@@ -1,4 +1,4 @@
-"""Made-up inputs for terms, networks and fusion blocks, for the tests of wsseg and of plug-ins from outside."""
+"""Made-up steps and settings."""
 
 from __future__ import annotations
 
