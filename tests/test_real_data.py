@@ -124,7 +124,7 @@ def test_strokes_alone_with_unlabelled_lacking_and_turned_cases(sts: Path, tmp_p
         turn(path)
     mixed = [*short, "data.unlabelled_share=0.25"]
     said = wsseg("check", recipe, *mixed)
-    assert "million parameters" in said and "lacking a modality: " in said
+    assert "million parameters" in said and "cases that lack a modality: " in said
     run = tmp_path / "mixed"
     wsseg("train", recipe, *mixed, "--run-dir", run)
 

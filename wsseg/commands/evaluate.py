@@ -1,4 +1,4 @@
-"""The command `evaluate`."""
+"""`wsseg evaluate`: score label maps against dense references."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from wsseg.core.reporter import Reporter
 from wsseg.evaluation import scoring
 
 
-def evaluate(predictions: Path, references: Path, out: Path, tolerance_mm: float, report: Reporter) -> None:
-    """Score a folder of label maps against a folder of dense references."""
+def evaluate(
+    predictions: Path, references: Path, out: Path | None, tolerance_mm: float, report: Reporter
+) -> list[scoring.Row]:
+    """Score a folder of label maps against a folder of dense references with the same file names.
+
+    Args:
+        predictions: Folder of label maps.
+        references: Folder of dense label maps.
+        out: CSV file to write; None writes none.
+        tolerance_mm: Tolerance of nsd in mm.
+        report: Where the mean scores are shown.
+
+    Returns:
+        One row per case and class.
+
+    Raises:
+        DataError: With all faults of all files.
+    """
     rows = scoring.score_folder(predictions, references, None, tolerance_mm, report)
-    scoring.write_csv(rows, out)
     report.table(f"scores of {predictions}", scoring.summary_columns(tolerance_mm), scoring.summary(rows))
-    report.say(f"a row a case and class: {out}")
+    if out is not None:
+        scoring.write_csv(rows, out)
+        report.say(f"one row per case and class: {out}")
+    return rows

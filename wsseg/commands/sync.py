@@ -1,4 +1,4 @@
-"""The command `sync`."""
+"""`wsseg sync`: send runs to an MLflow store."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from wsseg.tracking import sync as runs_sync
 
 
 def sync(runs: Sequence[Path], uri: str | None, report: Reporter) -> None:
-    """Send runs to another MLflow store, or to the usual one what it missed."""
+    """Send runs to the MLflow store at `uri`, by default the one that training uses; see `tracking.sync`."""
     runs_sync.sync(runs, uri, report)

@@ -1,76 +1,96 @@
-"""The command `train`."""
+"""`wsseg train`: train a recipe, score its held-out cases, keep the run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wsseg.assembly import autoconfigure
-from wsseg.assembly.data import PreparedData, prepare
-from wsseg.assembly.parts import TrainingParts, make_parts
-from wsseg.commands._describe import read, say_data
-from wsseg.commands._experiment import Experiment, accompany
+from wsseg.commands._preparation import prepare_training, read_with_data_faults
+from wsseg.commands._run_context import RunContext
 from wsseg.commands._run_folder import RunFolder, flat
+from wsseg.commands._training import train_and_score, train_beside
 from wsseg.core.reporter import Reporter, Silent
-from wsseg.distributed.runtime import Runtime, join_processes
-from wsseg.evaluation import scoring
+from wsseg.distributed.runtime import join_processes
+from wsseg.evaluation.scoring import plain
 from wsseg.recipe.schema import Recipe
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
 
-def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> None:
-    """Train a recipe, alone or with other processes, and score its held-out cases with the final weights."""
+def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bool, report: Reporter) -> RunFolder:
+    """Train a recipe, in one process or several, and score its held-out cases with the final weights.
+
+    Args:
+        path: The recipe.
+        overrides: Settings that replace the recipe's, as KEY=VALUE.
+        run_dir: The run's directory. Default: runs/NAME/TIME.
+        resume: Continue from the newest checkpoint of the run; with a new directory the run begins.
+        report: Where progress and scores are shown.
+
+    Returns:
+        The finished run. A run that has finished before is left as it is.
+
+    Raises:
+        FaultsError: With all faults of the recipe and its data. Nothing was written.
+    """
     with join_processes() as world:
         report = report if world.rank == 0 else Silent()
         with world.rank_zero_first():
-            typed = read(path, overrides, report)
+            typed = read_with_data_faults(path, overrides, report)
             run = RunFolder(
                 Path(world.broadcast_text("run", lambda: str(RunFolder.open(typed, run_dir, resume, report).path)))
             )
-            prepared = None if run.finished else prepare(typed, report)
-            if prepared is not None:
-                say_data(typed, prepared, report)
-                recipe = autoconfigure.plan(run.as_begun(typed), prepared, report)
-                parts = make_parts(recipe, prepared, world)
-                files = _keep(run, _plan(typed, recipe, prepared), recipe, path, overrides, world)
-        if prepared is None:
+            context = None
+            if not run.finished:
+                recipe, prepared, parts = prepare_training(run.as_begun(typed), report, world)
+                context = RunContext(recipe=recipe, prepared=prepared, parts=parts, run=run, world=world, report=report)
+                files = _keep_inputs(context, typed, path, overrides)
+        if context is None:
             report.say(f"{run.path} has finished before: nothing to do")
         else:
             together = f", {world.world} processes together" if world.world > 1 else ""
             report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why}){together}")
-            _conduct(recipe, prepared, parts, run, files, world, report)
+            _carry_out(context, files)
     report.say(f"run: {run.path}")
+    return run
 
 
-def _conduct(
-    recipe: Recipe, prepared: PreparedData, parts: TrainingParts, run: RunFolder, files: Sequence[Path], world: Runtime,
-    report: Reporter,
-) -> None:  # fmt: skip
-    """Do what a run is for; the first process has a tracker."""
-    if world.rank > 0:
-        with world.report_peer_failure():
-            accompany(recipe, parts, run, world)
+def _carry_out(context: RunContext, files: Sequence[Path]) -> None:
+    """Train and score; the first process logs to a tracker, `files` first."""
+    if context.world.rank > 0:
+        with context.world.report_peer_failure():
+            train_beside(context)
         return
-    tracker = _open_tracker(run, recipe, prepared, parts, world, report)
+    tracker = _open_tracker(context)
     status = "FAILED"
     try:
         for file in files:
             tracker.file(file)
-        with world.report_peer_failure():
-            Experiment(recipe, prepared, parts, run, tracker, report, world).carry_out()
+        with context.world.report_peer_failure():
+            train_and_score(context, tracker)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         tracker.close(status)
-    report.say(tracker.where())
+    context.report.say(tracker.where())
 
 
-def _plan(typed: Recipe, recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
+def _keep_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Sequence[str]) -> list[Path]:
+    """Write plan.json and the recipe; a process that is not the first checks that it has the same data."""
+    plan = _plan(context, typed)
+    if context.world.rank > 0:
+        context.run.check_plan(plan)
+        return []
+    return [context.run.keep_plan(plan), *context.run.keep_recipe(context.recipe, path, overrides)]
+
+
+def _plan(context: RunContext, typed: Recipe) -> dict[str, Any]:
     """Return what was decided from the data: split, fingerprint, normalisation, and what the recipe left out."""
+    recipe, prepared = context.recipe, context.prepared
     planned = autoconfigure.decided(typed, recipe)
     return ({"planned": planned} if planned else {}) | {
         "dataset": prepared.dataset.name,
@@ -87,34 +107,13 @@ def _plan(typed: Recipe, recipe: Recipe, prepared: PreparedData) -> dict[str, An
     }
 
 
-def _keep(
-    run: RunFolder, plan: Mapping[str, Any], recipe: Recipe, path: Path, overrides: Sequence[str], world: Runtime
-) -> list[Path]:
-    """Keep plan and recipe; a process that is not the first sees that it has the same data."""
-    if world.rank > 0:
-        run.check_plan(plan)
-        return []
-    return [run.keep_plan(plan), *run.keep_recipe(recipe, path, overrides)]
-
-
-def _open_tracker(
-    run: RunFolder, recipe: Recipe, prepared: PreparedData, parts: TrainingParts, world: Runtime, report: Reporter
-) -> Tracker:
-    found = prepared.fingerprint
-    told = {
-        "voxels/annotated": found.annotated_voxels,
-        "voxels/surviving": found.surviving_voxels,
-        "voxels/kept": found.kept_voxels,
-        "parts/annotated": found.parts,
-        "parts/lost": found.parts_lost,
-    }
-    counts = {
-        f"{what}/{scoring.plain(name)}": float(n) for what, by_class in told.items() for name, n in by_class.items()
-    }
+def _open_tracker(context: RunContext) -> Tracker:
+    """Open the run's record and its MLflow run, and log how much annotation there is."""
+    recipe, prepared, parts = context.recipe, context.prepared, context.parts
     commit = git_commit(Path(__file__).parent)
     fold = "all cases" if recipe.data.fold is None else f"fold {recipe.data.fold}"
     tracker = Tracker.open(
-        run.path,
+        context.run.path,
         experiment=recipe.tracking.experiment,
         run_name=f"{recipe.name}, {fold}, seed {recipe.seed}",
         parameters=flat(recipe.resolved()),
@@ -123,13 +122,23 @@ def _open_tracker(
             "git_commit": commit,
             "device": parts.device.type,
             "precision": parts.precision,
-            "processes": str(world.world),
+            "processes": str(context.world.world),
             "dataset": prepared.dataset.name,
             "mlflow.source.git.commit": commit,
             "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "
-            f"{recipe.data.folds}, {recipe.training.iterations} iterations. Run directory: `{run.path}`",
+            f"{recipe.data.folds}, {recipe.training.iterations} iterations. Run directory: `{context.run.path}`",
         },
-        say=report.say,
+        say=context.report.say,
     )
-    tracker.metrics(counts, 0)
+    fingerprint = prepared.fingerprint
+    counts = {
+        "voxels/annotated": fingerprint.annotated_voxels,
+        "voxels/surviving": fingerprint.surviving_voxels,
+        "voxels/kept": fingerprint.kept_voxels,
+        "parts/annotated": fingerprint.parts,
+        "parts/lost": fingerprint.parts_lost,
+    }
+    tracker.metrics(
+        {f"{what}/{plain(name)}": float(n) for what, by_class in counts.items() for name, n in by_class.items()}, 0
+    )
     return tracker

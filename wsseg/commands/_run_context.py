@@ -1,0 +1,33 @@
+"""The objects of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsseg.assembly.data import PreparedData
+from wsseg.assembly.parts import TrainingParts
+from wsseg.commands._run_folder import RunFolder
+from wsseg.core.reporter import Reporter
+from wsseg.distributed.runtime import Runtime
+from wsseg.recipe.schema import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """All that training and scoring a run use.
+
+    Attributes:
+        recipe: The recipe, completed by what was planned from the data.
+        prepared: Its preprocessed data.
+        parts: Networks, terms and batches.
+        run: The run's directory.
+        world: The processes that train together.
+        report: Where progress is shown; `Silent` in every process but the first.
+    """
+
+    recipe: Recipe
+    prepared: PreparedData
+    parts: TrainingParts
+    run: RunFolder
+    world: Runtime
+    report: Reporter
