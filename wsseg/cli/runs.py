@@ -100,13 +100,23 @@ def audit(
             audit.judge(run, answers, out, Terminal())
 
 
-def recipes() -> None:
-    """List the recipes that come with wsseg."""
+def recipes(
+    copy: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="NAME FOLDER", help="Copy a recipe or protocol, e.g. --copy npc_scribble .", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """List the recipes and annotation protocols that come with wsseg, or copy one."""
     with clean_exit():
-        from wsseg.commands.recipes import recipes as run
+        from wsseg.commands import recipes
         from wsseg.core.terminal import Terminal
 
-        run(Terminal())
+        if copy is None:
+            recipes.recipes(Terminal())
+        else:
+            recipes.copy(*copy, Terminal())
 
 
 def settings(

@@ -1,4 +1,4 @@
-"""How the package speaks to the person at the keyboard: lines, tables, progress bars."""
+"""Where commands show lines, tables and progress bars: a protocol, and the implementation that shows nothing."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """How a room speaks to the person at the keyboard; the CLI hands in the real one, tests a recording one."""
+    """Shows messages, tables and progress. The command line passes a `Terminal`, tests pass one that records."""
 
     def say(self, text: str) -> None:
-        """Say one line."""
+        """Show one line."""
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table of text cells."""
 
     def progress(self, what: str, total: int, done: int = 0) -> AbstractContextManager[Progress]:
-        """Show a bar with a forecast while the context lasts; `done` of `total` were finished before."""
+        """Show a bar with the time left while the context lasts; `done` of `total` steps were done before."""
 
 
 class Progress(Protocol):
-    """One running bar."""
+    """A progress bar."""
 
     def advance(self, note: str = "") -> None:
-        """Count one more, and show a short note beside the bar."""
+        """Count one more step, and show a short note beside the bar."""
 
     def reach(self, done: float, note: str = "") -> None:
-        """Set what is done, parts of a whole too, and show a short note beside the bar."""
+        """Set the number of steps that are done (it may have a fraction), and show a short note beside the bar."""
 
 
 class Silent:
-    """A Reporter that says nothing: that of every process but the first."""
+    """A Reporter that shows nothing: for Python callers, and for every process but the first."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show nothing."""
 
     @contextmanager
     def progress(self, what: str, total: int, done: int = 0) -> Iterator[Progress]:
-        """Show nothing while the context lasts."""
+        """Show nothing."""
         yield self
 
     def advance(self, note: str = "") -> None:
-        """Count nothing."""
+        """Show nothing."""
 
     def reach(self, done: float, note: str = "") -> None:
-        """Count nothing."""
+        """Show nothing."""

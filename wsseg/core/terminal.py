@@ -1,4 +1,4 @@
-"""What a person at the keyboard sees: lines, tables, and bars with a forecast."""
+"""The reporter of the command line: lines, tables, and progress bars with the time left."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBar
 from rich.table import Table
+from rich.text import Text
 
 QUIET_S = 3.0
-"""Work that is done sooner says nothing of its progress where no person is watching."""
+"""In a log file, progress is printed only for work that takes longer than this."""
 
 
 class Terminal:
-    """What the verbs say, as lines, tables and bars; as plain lines where no person is watching."""
+    """Prints lines, tables and bars; in a log file (no terminal), a line for every tenth instead of bars."""
 
     def __init__(self) -> None:
         self.console = Console(soft_wrap=True, highlight=False)
         if not self.console.is_terminal:
-            self.console.width = 120  # a log file has no width of its own
+            self.console.width = 120  # a log file has no width
 
     def say(self, text: str) -> None:
-        """Say one line."""
+        """Print one line."""
         self.console.print(text, markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table."""
-        table = Table(title=title, title_justify="left")
+        """Print a table; columns of numbers are aligned to the right."""
+        table = Table(title=Text(title), title_justify="left")
         for n, column in enumerate(columns):
-            table.add_column(column, justify="left" if n == 0 else "right")
+            words = n == 0 or any(row[n][:1].isalpha() for row in rows)
+            table.add_column(Text(column), justify="left" if words else "right")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # not str: rich reads "[left] lung" as markup
         self.console.print(table, soft_wrap=False)
 
     @contextmanager
     def progress(self, what: str, total: int, done: int = 0) -> Iterator[_Bar]:
-        """Show a bar with a forecast."""
+        """Show a bar with the time left."""
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
         with RichBar(*columns, console=self.console, disable=not self.console.is_terminal) as bars:
             yield _Bar(self, bars, what, total, done)
 
 
 class _Bar:
-    """One bar; without a terminal it says a line with a forecast at every tenth."""
+    """One bar; without a terminal it prints a line at every tenth."""
 
     def __init__(self, terminal: Terminal, bars: RichBar, what: str, total: int, done: int) -> None:
         self.terminal, self.bars, self.what, self.total = terminal, bars, what, total
@@ -58,11 +60,11 @@ class _Bar:
         self.note, self.began = "", time.monotonic()
 
     def advance(self, note: str = "") -> None:
-        """Count one more."""
+        """Count one more step."""
         self.reach(self.done + 1, note)
 
     def reach(self, done: float, note: str = "") -> None:
-        """Set what is done."""
+        """Set the number of steps that are done."""
         tenth = max(1, self.total // 10)
         further = done // tenth > self.done // tenth
         self.done, self.note = done, note or self.note
@@ -75,7 +77,7 @@ class _Bar:
 
 
 def span(seconds: float) -> str:
-    """Return a time as a person says it."""
+    """Return a duration as text: "299 s", "5 min", "3.0 h"."""
     if seconds < 5 * 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"
