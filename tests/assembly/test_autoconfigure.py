@@ -102,7 +102,7 @@ def test_real_datasets_get_sensible_plans(recorder) -> None:
     patch, features, _ = planned(HUGE, recorder)
     assert features == 32 and all(80 <= n <= 160 for n in patch)
     assert recorder.lines[0].startswith("planned: patch 40 x 56 x 40, features 32 (")
-    assert recorder.lines[0].endswith(" of 8 GB of tensors a step)")
+    assert recorder.lines[0].endswith(" of 8 GB of tensors per step)")
 
 
 @pytest.mark.parametrize("network", plugins.names("networks"))
@@ -255,7 +255,7 @@ def test_a_recipe_that_names_neither_trains_resumes_and_predicts(make_dataset, m
     path = make_recipe(root, "open.yaml", OPEN)
     said = [line for line in wsseg("check", path).stdout.splitlines() if line.startswith("planned: patch ")]
     first = wsseg("train", path, "--run-dir", run).stdout
-    assert len(said) == 1 and said[0] in first and said[0].endswith("of 0.02 GB of tensors a step)")
+    assert len(said) == 1 and said[0] in first and said[0].endswith("of 0.02 GB of tensors per step)")
     plan = json.loads((run / "plan.json").read_text())
     patch, features = plan["planned"]["patch_size"], plan["planned"]["features"]
     assert features.keys() == {"ct", "mr"} and len(patch) == 3

@@ -1,4 +1,4 @@
-"""What stands in a log file where no person is watching."""
+"""What the terminal prints, and what a log file gets."""
 
 import io
 
@@ -9,23 +9,31 @@ from wsseg.core import terminal
 from wsseg.core.terminal import Terminal, span
 
 
-def test_a_bar_in_a_log_says_a_line_each_tenth_with_a_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_in_a_log_file_is_a_line_for_every_tenth_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
-    said = Terminal()
-    said.console = Console(file=io.StringIO(), width=120)
-    with said.progress("runs", 12, 2) as bar:
+    shown = Terminal()
+    shown.console = Console(file=io.StringIO(), width=120)
+    with shown.progress("runs", 12, 2) as bar:
         for seconds, done in ((600, 2.5), (600, 3.0), (600, 3.5), (600, 4.0)):
             clock[0] += seconds
             bar.reach(done, f"at {done}")
         clock[0] += 1200
         bar.advance()
-    assert said.console.file.getvalue().splitlines() == [
+    assert shown.console.file.getvalue().splitlines() == [
         "runs: 3/12, 20 min, 3.0 h left  at 3.0",
         "runs: 4/12, 40 min, 160 min left  at 4.0",
         "runs: 5/12, 60 min, 140 min left  at 4.0",
     ]
 
 
-def test_times_are_said_as_a_person_says_them() -> None:
+def test_durations_have_one_unit() -> None:
     assert [span(s) for s in (0.4, 299, 301, 10_799, 10_801)] == ["0 s", "299 s", "5 min", "180 min", "3.0 h"]
+
+
+def test_a_cell_in_brackets_is_text_and_no_markup() -> None:
+    terminal_ = Terminal()
+    terminal_.console = Console(file=io.StringIO(), width=80)
+    terminal_.table("[bold] scores", ["class", "[dice]"], [["[left] lung", "0.5"]])
+    printed = terminal_.console.file.getvalue()
+    assert "[left] lung" in printed and "[bold] scores" in printed and "[dice]" in printed

@@ -1,1 +1,1 @@
-"""A recipe and its dataset -> the objects that a command runs on."""
+"""From a recipe and its dataset to the objects that commands use."""

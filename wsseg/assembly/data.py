@@ -1,4 +1,4 @@
-"""A recipe and its dataset -> preprocessed data."""
+"""From a recipe and its dataset folder to preprocessed data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from wsseg.annotation.protocol import Dense
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.core.cases import Case, Spacing
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
 from wsseg.data import store as cache
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
@@ -28,12 +28,12 @@ PHANTOM = "phantom:"
 PHANTOM_STROKES = Strokes(name="strokes")
 """How the strokes of an embedded phantom are drawn."""
 SPLIT_SEED = 0
-"""Folds do not hang on a recipe's seed: runs that differ in it are compared on the same cases."""
+"""Folds do not depend on a recipe's seed, so runs with different seeds are scored on the same cases."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A recipe's data, read and preprocessed: what training, checking and validation start from."""
+    """The data of a recipe, read and preprocessed."""
 
     dataset: Dataset
     split: Split
@@ -44,28 +44,28 @@ class PreparedData:
 
 
 def find_root(root: str, report: Reporter) -> Path:
-    """Return the dataset folder that `data.root` names; an embedded phantom is written on first use."""
+    """Return the dataset folder for `data.root`; an embedded phantom (phantom:NAME) is written on first use."""
     if not root.startswith(PHANTOM):
         return Path(root).expanduser()
-    report.say(f"{root} is an embedded phantom: made-up volumes, for trying things out")
+    report.say(f"{root} is an embedded phantom: synthetic volumes, to try things out")
     name = root.removeprefix(PHANTOM)
     return write_phantom(name, cache.cache_folder() / "phantoms" / name, phantom_strokes, report)
 
 
 def phantom_strokes(label: Labels, case: str) -> Labels:
-    """Return the strokes that an embedded phantom comes with: those of `annotations/strokes.yaml`."""
+    """Return the strokes of a case of an embedded phantom: those of `annotations/strokes.yaml`."""
     spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
     return PHANTOM_STROKES.draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:
-    """Read the dataset folder that a recipe names. Raises DataError."""
+    """Read the dataset folder of a recipe. Raises DataError."""
     root = find_root(data.root, report)
     return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
 
 
 def look_over_dataset(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
-    """Read the dataset folder that a recipe names, and the faults of its single files. Raises DataError."""
+    """Read the dataset folder of a recipe, and the faults of single files in it. Raises DataError."""
     root = find_root(data.root, report)
     return scan_dataset(root, data.annotation, data.modalities, wanted, data.patient)
 
@@ -86,34 +86,32 @@ def prepare(recipe: Recipe, report: Reporter) -> PreparedData:
     spacing = recipe.data.spacing_mm or median_spacing(parts.training)
     stored: dict[str, cache.CachedCase] = {}
     faults: list[str] = []
-    try:
+    with collecting(faults):
         stored |= {s.case.name: s for s in cache.store(dataset, [*parts.training, *parts.held_out], spacing, report)}
-    except DataError as error:
-        faults += error.faults
     if faults := faults + reference_faults(dataset, parts.held_out, report):
         raise DataError(faults)
     training = tuple(stored[case.name] for case in parts.training)
-    found = cache.fingerprint(dataset, training)
+    fingerprint = cache.fingerprint(dataset, training)
     kinds = {m.name: m.kind for m in dataset.modalities}
     preprocessing = Preprocessing(
-        modalities=tuple(kinds), kinds=tuple(kinds.values()), spacing_mm=spacing, windows=found.windows(kinds)
+        modalities=tuple(kinds), kinds=tuple(kinds.values()), spacing_mm=spacing, windows=fingerprint.windows(kinds)
     )
     held_out = tuple(stored[case.name] for case in parts.held_out)
-    return PreparedData(dataset, parts, training, held_out, found, preprocessing)
+    return PreparedData(dataset, parts, training, held_out, fingerprint, preprocessing)
 
 
 def median_spacing(cases: tuple[Case, ...]) -> Spacing:
-    """Return the median voxel size of the cases' files. A file that cannot be read is left to who reads all of it."""
-    found: list[Spacing] = []
+    """Return the median voxel size of the cases. Files that cannot be read are skipped here and reported by `store`."""
+    spacings: list[Spacing] = []
     for case in cases:
         with suppress(DataError):
-            found.append(read_grid(next(path for path in case.images.values() if path is not None)).spacing_mm)
-    x, y, z = np.median(found or [(1.0, 1.0, 1.0)], axis=0).round(3)
+            spacings.append(read_grid(next(path for path in case.images.values() if path is not None)).spacing_mm)
+    x, y, z = np.median(spacings or [(1.0, 1.0, 1.0)], axis=0).round(3)
     return float(x), float(y), float(z)
 
 
 def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[str]:
-    """Return the faults of a recipe's dataset, for a recipe that has faults of its own."""
+    """Return the faults of a dataset, to be reported together with those of its recipe."""
     try:
         dataset = open_dataset(data, wanted, report)
     except DataError as error:
@@ -123,20 +121,18 @@ def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[
 
 
 def reference_faults(dataset: Dataset, held_out: Sequence[Case], report: Reporter) -> list[str]:
-    """Return what is wrong with the dense references that a run will be scored on."""
+    """Return the faults of the dense references that a run is scored on."""
     classes, ignore = len(dataset.classes), dataset.reference_ignore
     return _faults(lambda case: load_reference(case, classes, ignore), held_out, "reading references", report)
 
 
 def _faults(read: Callable[[Case], object], cases: Sequence[Case], what: str, report: Reporter) -> list[str]:
-    """Read every case and return all that was wrong."""
+    """Read every case and return all faults, sorted."""
     faults: list[str] = []
 
-    def look(case: Case) -> None:
-        try:
+    def collect(case: Case) -> None:
+        with collecting(faults):
             read(case)
-        except DataError as error:
-            faults.extend(error.faults)
 
-    cache.each(look, cases, what, report)
+    cache.each(collect, cases, what, report)
     return sorted(faults)

@@ -1,4 +1,4 @@
-"""A finished run -> the model that predicts."""
+"""From a finished run to a model that predicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from wsseg.training.optimization import choose_device
 
 
 def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, precision: str, mirror: bool) -> Predictor:
-    """Return what asks `prediction.network` window by window, mirrored along the axes it was trained so."""
+    """Return the sliding-window predictor of `prediction.network`.
+
+    With `mirror` it averages over the mirrored inputs of the axes that training mirrored.
+    """
     name, augmentation = recipe.prediction.network, make_augmentation(recipe)
     mirrored = augmentation.mirror if mirror and augmentation.enabled else ()
     return Predictor(
@@ -35,7 +38,7 @@ def make_predictor(recipe: Recipe, branches: Branches, device: torch.device, pre
 
 @dataclass(frozen=True)
 class Model:
-    """A trained run, rebuilt from its own files: all that predicting needs."""
+    """A trained run, rebuilt from its own files: everything that prediction needs."""
 
     recipe: Recipe
     modalities: tuple[Modality, ...]
@@ -46,7 +49,7 @@ class Model:
 
 
 def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
-    """Return what a run's weights are kept with, so that they can be used without the dataset."""
+    """Return the notes that are stored with a run's weights, so that they can be used without the dataset."""
     dataset = prepared.dataset
     return {
         "recipe": recipe.resolved(),
@@ -58,9 +61,11 @@ def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
 
 
 def load_model(run: Path, mirror: bool | None = None) -> Model:
-    """Rebuild a finished run's networks from its weights; `mirror` may overrule the recipe. Raises DataError."""
+    """Rebuild a finished run's networks from its weights; `mirror` overrides the recipe. Raises DataError."""
     if not (run / "weights.json").is_file():
-        raise DataError(f"{run}: holds no weights.json; is it a run, and has it finished? (wsseg train ... --resume)")
+        raise DataError(
+            f"{run}: holds no weights.json; name a finished run (to continue one: wsseg train ... --resume)"
+        )
     tensors, notes = read_tensors(run / "weights")
     recipe = recipe_from(notes["recipe"])
     preprocessing = Preprocessing.model_validate(notes["preprocessing"])

@@ -1,4 +1,4 @@
-"""A recipe and its preprocessed data -> networks, terms and batches."""
+"""From a recipe and its preprocessed data to networks, terms and batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from wsseg.assembly.data import PreparedData
 from wsseg.core.cases import Spacing
 from wsseg.core.contracts import Network, Term
-from wsseg.core.errors import FaultsError, RecipeError
+from wsseg.core.errors import FaultsError, RecipeError, collecting
 from wsseg.data import store as cache
 from wsseg.data.batches import Batches, Sampling
 from wsseg.data.fingerprint import Preprocessing
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def make_augmentation(recipe: Recipe) -> Augmentation:
-    """Return the augmentation that `data.augmentation` describes. Raises RecipeError with all its faults."""
+    """Return the augmentation of `data.augmentation`. Raises RecipeError with all its faults."""
     faults = plugins.checked_arguments(Augmentation, recipe.data.augmentation, "data.augmentation")[1]
     if faults:
         raise RecipeError(faults)
@@ -35,7 +35,7 @@ def make_augmentation(recipe: Recipe) -> Augmentation:
 
 
 def make_batches(recipe: Recipe, prepared: PreparedData, device: torch.device, world: Runtime = ALONE) -> Batches:
-    """Return the batches of a run, or of this process's part in it."""
+    """Return the batches of a run; with several processes, this process's part of them."""
     sampling = Sampling(
         recipe.patch_size, prepared.preprocessing.spacing_mm, recipe.training.batch_size,
         recipe.data.oversample_foreground, recipe.data.unlabelled_share, recipe.seed, make_augmentation(recipe),
@@ -46,30 +46,34 @@ def make_batches(recipe: Recipe, prepared: PreparedData, device: torch.device, w
 
 def make_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) -> Branches:
     """Build a recipe's networks."""
-    plans = []
+    specs = []
     for name, entry in recipe.networks.items():
         plugin = plugins.find("networks", entry.use or name, Network)  # type: ignore[type-abstract]
         arguments = plugins.checked_arguments(plugin, entry.arguments, f"networks.{name}")[0]
-        plans.append(BranchSpec(name, plugin, entry.reads, entry.fuses, arguments))
-    return Branches(plans, preprocessing.modalities, classes, recipe.patch_size, preprocessing.spacing_mm, recipe.seed)
+        specs.append(BranchSpec(name, plugin, entry.reads, entry.fuses, arguments))
+    return Branches(specs, preprocessing.modalities, classes, recipe.patch_size, preprocessing.spacing_mm, recipe.seed)
 
 
 def make_supervision(recipe: Recipe, branches: Branches, classes: int, spacing_mm: Spacing) -> HybridSupervision:
-    """Build a recipe's terms; one whose weight is 0 throughout is not built."""
-    plans = []
+    """Build a recipe's terms, except those whose weight is always 0."""
+    specs = []
     for name, entry in recipe.supervision.items():
         if entry.active:
             plugin = plugins.find("supervision", entry.use or name, Term)  # type: ignore[type-abstract]
             arguments = plugins.checked_arguments(plugin, entry.arguments, f"supervision.{name}")[0]
             networks = entry.networks or tuple(recipe.networks)
-            plans.append(TermSpec(name, plugin, entry.weight_at, networks, arguments))
+            specs.append(TermSpec(name, plugin, entry.weight_at, networks, arguments))
     built = {name: network for name, network in branches.networks.items() if isinstance(network, Network)}
-    return HybridSupervision(plans, built, classes, spacing_mm, recipe.seed)
+    return HybridSupervision(specs, built, classes, spacing_mm, recipe.seed)
 
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """What an experiment runs on, built before anything of it is written."""
+    """Everything that a training loop uses, built before anything is written.
+
+    Attributes:
+        why: Why this precision was chosen.
+    """
 
     device: torch.device
     precision: Precision
@@ -83,20 +87,18 @@ def make_parts(recipe: Recipe, prepared: PreparedData, world: Runtime = ALONE) -
     """Build networks, terms and batches.
 
     Raises:
-        FaultsError: With what keeps the annotation from teaching and what any part says about its recipe entry.
+        FaultsError: With all faults of the annotation, networks, terms and batches.
     """
     classes, spacing = len(prepared.dataset.classes), prepared.preprocessing.spacing_mm
-    # Sums follow the number of threads, so it is fixed here, whatever ran in this process before.
+    # The order of summation, and so the last bits, depend on the number of threads: fix it here.
     torch.set_num_threads(world.threads())
     faults = cache.annotation_faults(prepared.dataset, prepared.training, recipe.data.annotation)
     device = world.device(choose_device(recipe.training.device))
 
     def built(make: Callable[[], T]) -> T | None:
-        try:
+        with collecting(faults):
             return make()
-        except FaultsError as error:
-            faults.extend(fault for fault in error.faults if fault not in faults)
-            return None
+        return None
 
     batches = built(lambda: make_batches(recipe, prepared, device, world))
     branches = built(lambda: make_branches(recipe, prepared.preprocessing, classes))
