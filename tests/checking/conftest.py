@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from wsseg.checking.finding import Finding
-from wsseg.commands import _inspect
+from wsseg.commands import check
 from wsseg.core.reporter import Silent
 from wsseg.recipe.reading import read_recipe
 
@@ -122,4 +122,4 @@ def inspect(root: Path, *overrides: str) -> tuple[Finding, ...]:
     """Inspect a dataset as `wsseg check` does."""
     recipe = root.parent / "recipe.yaml"
     recipe.write_text(RECIPE.replace("ROOT", str(root)))
-    return _inspect.inspect(read_recipe(recipe, list(overrides)), Silent())
+    return check.inspect_dataset(read_recipe(recipe, list(overrides)), Silent())

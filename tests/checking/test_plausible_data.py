@@ -10,7 +10,7 @@ import pytest
 from wsseg.checking.dataset_facts import CaseFacts, LabelFacts, SliceSpan
 from wsseg.checking.finding import Severity
 from wsseg.checking.report import load_rule
-from wsseg.commands import _inspect
+from wsseg.commands import check
 from wsseg.core.cases import Case
 from wsseg.data.loading import CaseInMemory, load_case
 
@@ -57,7 +57,7 @@ def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monke
             raise OSError(5, "Input/output error", str(copy / file(CT, "02")))
         return loaded
 
-    monkeypatch.setattr(_inspect, "load_case", lost)
+    monkeypatch.setattr(check, "load_case", lost)
     change(copy / file(DRAWN, "03"), swapped_for(7))
     errors = [finding.line for finding in inspect(copy) if finding.severity is Severity.ERROR]
     for line, path, words in zip(errors, (MR, CT, DRAWN), ("no such", "Input/output error", "7"), strict=True):
@@ -65,13 +65,13 @@ def test_a_file_that_disappears_is_a_finding_beside_the_others(copy: Path, monke
 
 
 def test_a_case_that_cannot_be_measured_is_a_finding(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(volumes: _inspect.CaseVolumes, *rest: object) -> _inspect.CaseFacts:
+    def broken(volumes: check.CaseVolumes, *rest: object) -> check.CaseFacts:
         if volumes.case.name == "case_01":
             raise ZeroDivisionError("division by zero")
         return measure(volumes, *rest)  # type: ignore[arg-type]
 
-    measure = _inspect.measure_case
-    monkeypatch.setattr(_inspect, "measure_case", broken)
+    measure = check.measure_case
+    monkeypatch.setattr(check, "measure_case", broken)
     (line,) = lines(copy)
     assert line.startswith("case_01: ") and "ZeroDivisionError: division by zero" in line and "report it" in line
 

@@ -16,7 +16,10 @@ app = typer.Typer(no_args_is_help=True, help="Simulate, show, measure, import an
 @app.command()
 def simulate(
     dataset: DatasetPath,
-    protocol: Annotated[Path, typer.Argument(metavar="PROTOCOL.yaml", help="e.g. annotations/scribblebench.yaml")],
+    protocol: Annotated[
+        Path,
+        typer.Argument(metavar="PROTOCOL.yaml", help="A protocol file; `wsseg recipes` lists and copies examples."),
+    ],
     workers: Workers = None,
 ) -> None:
     """Simulate sparse annotation from the dense labels in labelsTr; written to DATASET/annotations/PROTOCOL/."""

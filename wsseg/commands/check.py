@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from wsseg.assembly.data import SPLIT_SEED, look_over_dataset, wanted_modalities
+from wsseg.checking.dataset_facts import CaseFacts, CaseVolumes, DatasetFacts
 from wsseg.checking.finding import Finding, Severity
-from wsseg.checking.report import show_findings
-from wsseg.commands import _inspect
+from wsseg.checking.measurements import MeasurementSettings, measure_case
+from wsseg.checking.report import run_rules, show_findings
 from wsseg.commands._preparation import prepare_training, read_with_data_faults
+from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
+from wsseg.data.loading import load_case, load_label
+from wsseg.data.store import each
+from wsseg.dataset.annotation_json import ignore_value, read_json
+from wsseg.dataset.folder import Dataset, file_if_there
+from wsseg.dataset.split import patient_of, split
+from wsseg.recipe.schema import DataSection, Recipe
+from wsseg.volumes.nifti import read_grid
+from wsseg.volumes.types import Array
 
 
 def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
@@ -20,7 +32,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
         FaultsError: With all errors.
     """
     recipe = read_with_data_faults(path, overrides, report)
-    findings = _inspect.inspect(recipe, report)
+    findings = inspect_dataset(recipe, report)
     faults = [finding.line for finding in findings if finding.severity is Severity.ERROR]
     if not faults:
         with collecting(faults):
@@ -32,3 +44,135 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     show_findings(findings, report)
     if faults:
         raise DataError(faults)
+
+
+def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
+    """Read every file of a recipe's dataset except those of imagesTs, and return all findings, errors first.
+
+    Cases are read and measured several at a time, and only measurements are kept; the rules see those of all cases.
+
+    Raises:
+        DataError: The folder is not a dataset that the recipe could be trained on; no file was read.
+    """
+    data = recipe.data
+    dataset, faults = look_over_dataset(data, wanted_modalities(recipe), report)
+    folds = _folds(dataset, data, faults)
+    scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
+    warnings: list[str] = []
+    annotation = Path(data.annotation).as_posix()  # labelsTr/ is labelsTr
+    others = _other_label_folders(dataset, annotation, warnings)
+    settings = MeasurementSettings(
+        classes=len(dataset.classes),
+        kinds={m.name: m.kind for m in dataset.modalities},
+        channels={m.name: m.channel for m in dataset.modalities},
+        annotation=annotation,
+    )
+    cases = each(
+        lambda case: _read_and_measure(case, dataset, others, scored, settings),
+        dataset.training,
+        "reading cases",
+        report,
+    )
+    declared = read_json(dataset.root / "dataset.json").get("numTraining")
+    facts = DatasetFacts(
+        root=dataset.root, annotation=annotation, classes=dataset.classes, ignore_value=dataset.ignore_value,
+        ending=dataset.ending, numbers={m.name: m.number for m in dataset.modalities},
+        declared_cases=declared if isinstance(declared, int) else None, found_cases=_cases_with_images(dataset),
+        test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
+        cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
+        unlabelled_share=data.unlabelled_share, faults=tuple(faults), warnings=tuple(warnings),
+    )  # fmt: skip
+    return run_rules(facts)
+
+
+def _cases_with_images(dataset: Dataset) -> int:
+    """Count the cases of imagesTr, including those that have no modality of the recipe."""
+    files = (dataset.root / "imagesTr").glob(f"[!.]*_[0-9][0-9][0-9][0-9]{dataset.ending}")
+    return len({file.name.removesuffix(dataset.ending)[:-5] for file in files})
+
+
+def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[frozenset[str], ...]:
+    """Return the names of the cases that each fold holds out."""
+    if data.fold is None:
+        return ()
+    with collecting(faults):
+        parts = [split(dataset.training, data.folds, fold, SPLIT_SEED) for fold in range(data.folds)]
+        return tuple(frozenset(case.name for case in part.held_out) for part in parts)
+    return ()
+
+
+def _other_label_folders(dataset: Dataset, annotation: str, warnings: list[str]) -> dict[str, int | None]:
+    """Return the other folders with label maps of the training cases, and the ignore value of each.
+
+    Simulated sets are left out: they were made from the dense labels, so a comparison shows nothing.
+    """
+    root = dataset.root
+    folders = [root / "labelsTr", *sorted(root.glob("scribbles*Tr")), *sorted(root.glob("annotations/*"))]
+    ignore_values: dict[str, int | None] = {}
+    for folder in folders:
+        name = folder.relative_to(root).as_posix()
+        with collecting(warnings):
+            kind = read_json(folder / "annotation.json").get("kind")
+            if folder.is_dir() and name != annotation and kind != "simulated":
+                ignore_values[name] = ignore_value(folder)
+    return ignore_values
+
+
+def _read_and_measure(
+    case: Case,
+    dataset: Dataset,
+    others: Mapping[str, int | None],
+    scored: frozenset[str],
+    settings: MeasurementSettings,
+) -> CaseFacts:
+    """Read all files of a case and measure them.
+
+    A fault of a file that the run needs (an image, the annotation, the reference of a scored case) is an error; a fault
+    of another label map is a warning.
+    """
+    classes = len(dataset.classes)
+    faults: list[str] = []
+    warnings: list[str] = []
+    labels: dict[str, tuple[Path, Array]] = {}
+    orientations: dict[Path, str] = {}
+    volumes = None
+    with _collecting_file_faults(faults, [], case.name):
+        loaded = load_case(case, classes, dataset.ignore_value)
+        volumes = CaseVolumes(
+            case=case, images=loaded.images, grid=loaded.grid, label=loaded.label, other_labels=labels,
+            orientations=orientations,
+        )  # fmt: skip
+    for folder, ignore in others.items():
+        needed = folder == "labelsTr" and case.name in scored
+        with _collecting_file_faults(faults if needed else warnings, faults, case.name):
+            path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
+            if path is not None:
+                labels[folder] = (path, load_label(case, path, classes, ignore))
+    if volumes is not None:
+        with _collecting_file_faults(faults, [], case.name):
+            files = (*case.images.values(), case.annotation, *(path for path, _ in labels.values()))
+            orientations |= {path: read_grid(path).orientation for path in files if path is not None}
+        try:
+            return measure_case(volumes, settings, tuple(faults), tuple(warnings))
+        except Exception as error:  # the findings about other cases are still worth having
+            cause = f"{type(error).__name__}: {error}"
+            warnings.append(
+                f"{case.name}: could not be measured ({cause}), so fewer rules apply to it: "
+                "report it, this is a fault of wsseg and not of your data"
+            )
+    return CaseFacts(
+        name=case.name, patient=case.patient, has_annotation=case.annotation is not None, faults=tuple(faults),
+        warnings=tuple(warnings),
+    )  # fmt: skip
+
+
+@contextmanager
+def _collecting_file_faults(faults: list[str], known: Sequence[str], case: str) -> Iterator[None]:
+    """Append the faults of a file that are not `known` yet, and continue with the other files."""
+    try:
+        yield
+    except DataError as error:
+        faults += [fault for fault in error.faults if fault not in known]
+    except OSError as error:  # the file or its drive has gone since it was listed
+        cause = error.strerror or error
+        faults.append(f"{error.filename or case}: cannot be read ({cause}): check that it exists and its permissions")
