@@ -219,9 +219,9 @@ def test_where_all_is_named_nothing_is_built_or_said(recorder, monkeypatch) -> N
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ({"patch": [160, 160, 160], "gb": 0.5}, "patch of 160 x 160 x 160 with features 8 takes"),
+        ({"patch": [160, 160, 160], "gb": 0.5}, "patch of 160 x 160 x 160 with features 8 needs"),
         ({"networks": {"ct": UNET["ct"] | {"features": 256}}, "gb": 0.1}, "name fewer features"),
-        ({"gb": 1e-4}, "patch of 8 x 8 x 8 with features 8 takes"),
+        ({"gb": 1e-4}, "patch of 8 x 8 x 8 with features 8 needs"),
     ],
 )
 def test_what_does_not_fit_is_said_with_numbers_and_remedy(recorder, words, remedy: str) -> None:
