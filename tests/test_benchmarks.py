@@ -81,3 +81,11 @@ def test_a_comparison_is_stored_beside_nnunet(
     assert result.comparison().difference(strokes, "dice").mean == pytest.approx(-0.2)
     for path in (tmp_path / "results" / "both").rglob("*.*"):
         assert str(tmp_path) not in path.read_text()
+
+
+def test_arms_with_different_budgets_are_refused(tmp_path: Path, comparison: Path) -> None:
+    resolved = comparison / "mine" / "fold_0" / "seed_42" / "resolved.json"
+    resolved.write_text(resolved.read_text().replace('"iterations": 500', '"iterations": 7'))
+    texts = {"title": "T", "source": "S", "licence": "L", "machine": "M"}
+    with pytest.raises(SystemExit, match=r"7, 500"):
+        keep_results.store([keep_results.Source(comparison)], tmp_path / "results" / "one", texts)

@@ -86,6 +86,10 @@ def describe(
     runs = {arm: [run for run in source.runs(arm) if _pair(run) in shared] for source, arm in arms}
     own = [run for folders in runs.values() for run in folders]
     first = _json(own[0] / "resolved.json")
+    budgets = {_json(run / "resolved.json")["training"]["iterations"] for run in own}
+    budgets |= {source.extra[arm]["iterations"] for source, arm in arms if arm in source.extra}
+    if len(budgets) > 1:
+        raise SystemExit(f"{target}: the arms have {sorted(budgets)} iterations; train all of them for the same number")
     tags = [_tags(run) for run in own]
     names = ("python", "torch", "monai", "numpy", "wsseg")
     versions = {name: " or ".join(dict.fromkeys(tag[name] for tag in tags)) for name in names}

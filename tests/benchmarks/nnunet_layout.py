@@ -114,16 +114,16 @@ def write_raw(prepared: PreparedData, folder: Path, report: Reporter) -> dict[st
     lacking = [c.name for c in (*training, *held_out) if not all(c.images.values())]
     if lacking:
         raise FaultsError(f"nnU-Net needs every modality of every case; lacking one: {', '.join(lacking)}")
-    unknown = 0
+    unannotated = 0
     with report.progress("writing nnU-Net's raw dataset", len(training) + len(held_out)) as bar:
         for case in training:
-            unknown += _write_case(case, dataset, folder, "Tr")
+            unannotated += _write_case(case, dataset, folder, "Tr")
             bar.advance(case.name)
         for case in held_out:
             _write_case(case, dataset, folder, "Ts")
             bar.advance(case.name)
     labels = {"background": 0} | {name: value for value, name in enumerate(dataset.classes) if value > 0}
-    if unknown:
+    if unannotated:
         labels["ignore"] = len(dataset.classes)
     meta = {
         "channel_names": {str(n): "CT" if m.kind == "ct" else m.channel for n, m in enumerate(dataset.modalities)},
@@ -133,7 +133,7 @@ def write_raw(prepared: PreparedData, folder: Path, report: Reporter) -> dict[st
         "overwrite_image_reader_writer": "NibabelIO",
     }
     (folder / "dataset.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    return {"training": len(training), "held_out": len(held_out), "unannotated_voxels": unknown}
+    return {"training": len(training), "held_out": len(held_out), "unannotated_voxels": unannotated}
 
 
 def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
@@ -145,10 +145,10 @@ def _write_case(case: Case, dataset: Dataset, folder: Path, part: str) -> int:
             nifti.write(folder / f"images{part}" / f"{case.name}_{number:04d}.nii.gz", image, grid)
     if loaded.label is None:
         return 0
-    unknown = loaded.label == IGNORE
-    label = np.where(unknown, len(dataset.classes), loaded.label).astype(np.uint8)
+    unannotated = loaded.label == IGNORE
+    label = np.where(unannotated, len(dataset.classes), loaded.label).astype(np.uint8)
     nifti.write(folder / f"labels{part}" / f"{case.name}.nii.gz", label, grid)
-    return int(unknown.sum())
+    return int(unannotated.sum())
 
 
 def link_held_out(prepared: PreparedData, folder: Path) -> None:

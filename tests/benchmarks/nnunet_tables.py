@@ -60,6 +60,7 @@ def write_scores(
         "overrides": [word for word in overrides if not word.startswith("data.root=")],
         "note": f"trained with nnU-Net {version}, which sets no seed",
         "command": shlex.join(["python", "tests/benchmarks/nnunet.py", *sys.argv[1:]]),
+        "iterations": recipe.training.iterations,
         "versions": {"nnunetv2": version},
     }
     (out / "arms.json").write_text(json.dumps({arm: about}, indent=1), encoding="utf-8")

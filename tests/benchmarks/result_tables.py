@@ -112,17 +112,17 @@ def pages() -> list[Path]:
 
 def _table(words: str, page: Path) -> str:
     """Return the table that the words of a marker ask for."""
-    found = re.fullmatch(r'(?P<name>\w+)(?: (?P<kind>\w+))?(?: against="(?P<against>[^"]+)")?', words)
-    if found is None or (found["name"] != "summary" and found["name"] not in names()):
+    parsed = re.fullmatch(r'(?P<name>\w+)(?: (?P<kind>\w+))?(?: against="(?P<against>[^"]+)")?', words)
+    if parsed is None or (parsed["name"] != "summary" and parsed["name"] not in names()):
         raise ValueError(f'{page}: `results:{words}`: expected `NAME [KIND] [against="ARM"]`, NAME of {names()}')
-    if found["name"] == "summary":
+    if parsed["name"] == "summary":
         return _markdown(*summary(page))
     kinds = {"scores": scores, "setting": setting, "runs": runs}
-    kind = found["kind"] or "scores"
+    kind = parsed["kind"] or "scores"
     if kind not in kinds:
-        raise ValueError(f"{page}: `results:{words}`: expected one of {sorted(kinds)}, found {kind!r}")
-    result = read(found["name"])
-    return _markdown(*(scores(result, found["against"]) if kind == "scores" else kinds[kind](result)))
+        raise ValueError(f"{page}: `results:{words}`: {kind!r} is none of {sorted(kinds)}")
+    result = read(parsed["name"])
+    return _markdown(*(scores(result, parsed["against"]) if kind == "scores" else kinds[kind](result)))
 
 
 def scores(result: Result, against: str | None = None) -> tuple[list[str], list[list[str]]]:
@@ -147,7 +147,7 @@ def scores(result: Result, against: str | None = None) -> tuple[list[str], list[
 
 def summary(page: Path) -> tuple[list[str], list[list[str]]]:
     """Return one row per comparison: how far the headline arm is from the reference arm."""
-    heads = ["data", "strokes", "masks", "strokes / masks", "difference in Dice, 95 % interval", "held out", "details"]
+    heads = ["data", "strokes / masks", "difference in Dice, 95 % interval", "held out"]
     rows = []
     for name in names():
         result = read(name)
@@ -155,13 +155,10 @@ def summary(page: Path) -> tuple[list[str], list[list[str]]]:
         if about.get("headline") is None:
             continue
         comparison = result.comparison()
-        difference = comparison.difference(about["headline"], "dice")
-        mean, interval, _, share = _difference(difference)
-        link = os.path.relpath(RESULTS / "README.md", page.parent)
-        cases, patients = len(comparison.patients), len(set(comparison.patients.values()))
-        dices = (comparison.score(arm, "dice").mean for arm in (about["headline"], about["reference"]))
-        row = [about["title"], *(f"{dice:.3f}" for dice in dices), share, f"{mean}, {interval}"]
-        rows.append([*row, f"{cases} cases of {patients} patients", f"[{name}]({link}#{name})"])
+        mean, interval, _, share = _difference(comparison.difference(about["headline"], "dice"))
+        link = f"{os.path.relpath(RESULTS / 'README.md', page.parent)}#{name}"
+        patients = len(set(comparison.patients.values()))
+        rows.append([f"[{about['title']}]({link})", share, f"{mean}, {interval}", f"{patients} patients"])
     return heads, rows
 
 
