@@ -26,4 +26,7 @@ def draw_case(path: Path, dataset: Dataset, case: Case, prediction: Array, title
     strokes = loaded.label if loaded.label is not None and (loaded.label == IGNORE).any() else None
     reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
     classes = {value: name for value, name in enumerate(dataset.classes) if value > 0}
-    draw_overlay(path, images, loaded.grid.spacing_mm, strokes, prediction, reference, classes, title)
+    draw_overlay(
+        path, images, spacing_mm=loaded.grid.spacing_mm, annotation=strokes, prediction=prediction,
+        reference=reference, classes=classes, title=title,
+    )  # fmt: skip

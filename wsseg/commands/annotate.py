@@ -19,7 +19,7 @@ from wsseg.core.reporter import Reporter
 from wsseg.data.loading import CaseInMemory, load_case, load_reference
 from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.folder import Dataset, read_dataset
-from wsseg.figures import annotation_figure, overlay
+from wsseg.figures.overlay import draw_annotation
 from wsseg.recipe.yaml_file import load_yaml
 from wsseg.volumes.types import Array
 
@@ -44,11 +44,10 @@ def show(dataset: str, annotation: str, name: str | None, channel: str | None, o
     image = chosen_image(loaded, channel)
     if loaded.label is None:
         raise DataError(f"{root / annotation}: holds no annotation of {case.name}")
-    colours = {value: (n, overlay.PALETTE[(value - 1) % len(overlay.PALETTE)]) for value, n in enumerate(found.classes)}
     title = receipt.line(read_json(root / annotation / "annotation.json"), Path(annotation).name, case.name)
-    annotation_figure.draw_annotation(
-        out, image, overlay.window_of(image), loaded.grid.spacing_mm, loaded.label, reference,
-        {value: entry for value, entry in colours.items() if value > 0}, title,
+    draw_annotation(
+        out, image, spacing_mm=loaded.grid.spacing_mm, annotation=loaded.label, reference=reference,
+        classes=dict(enumerate(found.classes)), title=title,
     )  # fmt: skip
     report.say(title)
     report.say(f"picture: {out}")

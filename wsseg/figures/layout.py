@@ -1,4 +1,4 @@
-"""The paper of an overlay: slices through a volume, panels of one scale in mm, contours, legend, PNG."""
+"""Layout of figures of a volume: panels with one scale in mm, outlines, legend, PNG."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from matplotlib.patheffects import Normal, Stroke
 from scipy.ndimage import maximum_filter
 
 from wsseg.core.cases import Spacing, Triple
+from wsseg.core.files import whole_file
 from wsseg.volumes.types import Array
 
 DPI = 100
 FILL = 0.22
-"""Opacity of a prediction's inside."""
+"""Opacity of a filled outline."""
 DASHES = (0, (2.4, 1.6))
-"""The line of a reference."""
 _WIDTH, _PANEL, _LEFT, _TOP, _GAP = 12.0, 4.2, 0.45, 0.9, 0.06  # inches
-_LINE, _LEAST_WIDTH = 0.25, 6.0
-_SHAPES = 0.35, 1.3  # a panel's height by its width
+_LINE, _MIN_WIDTH = 0.25, 6.0
+_ASPECT = 0.35, 1.3  # smallest and largest side of a panel, relative to the widest slice
 _HALO = [Stroke(linewidth=2.5, foreground="black"), Normal()]
-_LEAST_STROKE = 2.5  # pixels: a thinner stroke is drawn thicker, or it would vanish
+_MIN_STROKE = 2.5  # pixels: a thinner stroke is drawn thicker, or it would vanish
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A way to cut a canonical (RAS) volume.
+    """A plane of a canonical (RAS) volume.
 
     Attributes:
-        name: How it is called.
-        normal: The axis it stands on.
-        across: The axis drawn from right to left, so that the patient's right, or the front, comes to lie left.
-        up: The axis drawn upwards.
-        letters: The patient's sides at the picture's left, right, bottom and top.
+        name: Name of the plane.
+        normal: Axis perpendicular to it.
+        across: Axis drawn from right to left, so that the patient's right, or the front, lies left.
+        up: Axis drawn upwards.
+        letters: The patient's sides at the left, right, bottom and top of the picture.
     """
 
     name: str
@@ -61,7 +61,7 @@ PLANES = (
 
 @dataclass(frozen=True)
 class Cut:
-    """One plane through a volume at one slice."""
+    """One slice of a volume of a given shape (X, Y, Z) and spacing."""
 
     plane: Plane
     index: int
@@ -75,8 +75,13 @@ class Cut:
         return chosen
 
     @property
+    def title(self) -> str:
+        """The plane, and the number of the slice counted from 1."""
+        return f"{self.plane.name} {self.index + 1} of {self.shape[self.plane.normal]}"
+
+    @property
     def voxels(self) -> tuple[int, int]:
-        """Voxels across and up."""
+        """Number of voxels across and up."""
         return self.shape[self.plane.across], self.shape[self.plane.up]
 
     @property
@@ -102,33 +107,33 @@ class Panel:
         self._limits = (across / 2 + half[0], across / 2 - half[0]), (up / 2 - half[1], up / 2 + half[1])
 
     def image(self, volume: Array, window: tuple[float, float]) -> None:
-        """Show the slice in grey, from black at the window's lower to white at its upper end."""
+        """Show the slice in grey, from black at the lower to white at the upper end of the window."""
         low, high = window
         self._show(self.cut.of(volume), cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
 
     def fill(self, mask: Array, colour: str, opacity: float) -> None:
-        """Paint the voxels of a slice (up, across)."""
+        """Fill the voxels of a mask (up, across)."""
         paint = np.zeros((*mask.shape, 4), np.float32)
         paint[mask] = to_rgba(colour, opacity)
         self._show(paint, interpolation="nearest")
 
     def stroke(self, mask: Array, colour: str) -> None:
-        """Paint the voxels of a stroke, grown where they are too small to be seen."""
-        across, up = (max(1, math.ceil(_LEAST_STROKE * self._mm_per_pixel / mm)) for mm in self.cut.voxel_mm)
+        """Fill the voxels of a stroke (up, across), dilated if they are too small to be seen."""
+        across, up = (max(1, math.ceil(_MIN_STROKE * self._mm_per_pixel / mm)) for mm in self.cut.voxel_mm)
         self.fill(maximum_filter(mask, size=(up, across)), colour, 1.0)
 
     def outline(self, mask: Array, colour: str, dashed: bool) -> None:
-        """Draw a region of the slice (up, across): filled and solid, or dashed on black, which shows on solid too."""
+        """Draw the outline of a mask (up, across): filled and solid, or dashed on black, which is visible on solid."""
         if not mask.any():
             return
         x, y = ((np.arange(-1, n + 1) + 0.5) * mm for n, mm in zip(self.cut.voxels, self.cut.voxel_mm, strict=True))
-        ring = np.pad(mask.astype(np.float32), 1)  # so that an outline closes at the border of the volume
+        padded = np.pad(mask.astype(np.float32), 1)  # closes the outline at the border of the volume
         if dashed:
-            self._axes.contour(x, y, ring, [0.5], colors="black", linewidths=2.4)
+            self._axes.contour(x, y, padded, [0.5], colors="black", linewidths=2.4)
         else:
-            self._axes.contourf(x, y, ring, [0.5, 2], colors=[colour], alpha=FILL)
+            self._axes.contourf(x, y, padded, [0.5, 2], colors=[colour], alpha=FILL)
         style = DASHES if dashed else "solid"
-        self._axes.contour(x, y, ring, [0.5], colors=[colour], linewidths=1.5, linestyles=[style])
+        self._axes.contour(x, y, padded, [0.5], colors=[colour], linewidths=1.5, linestyles=[style])
 
     def scale_bar(self) -> None:
         """Draw a bar of a round length in the lower left corner."""
@@ -138,73 +143,86 @@ class Panel:
         (bar,) = self._axes.plot([x, x - length], [y, y], color="white", linewidth=2.5, solid_capstyle="butt")
         above = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center", "va": "bottom"}
         text = self._axes.annotate(f"{length} mm", (x - length / 2, y), color="white", fontsize=8, **above)
-        for thing in (bar, text):
-            thing.set_path_effects(_HALO)
+        for artist in (bar, text):
+            artist.set_path_effects(_HALO)
 
-    def _show(self, picture: Array, **how: Any) -> None:
-        """Draw a picture of the slice; it is centred in its panel, and the axis across runs leftwards."""
-        self._axes.imshow(picture, origin="lower", extent=self._extent, aspect="auto", **how)
+    def _show(self, picture: Array, **style: Any) -> None:
+        """Draw a picture (up, across), centred in the panel; the axis across runs leftwards."""
+        self._axes.imshow(picture, origin="lower", extent=self._extent, aspect="auto", **style)
         self._axes.set(xlim=self._limits[0], ylim=self._limits[1])
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the legend: a word, its look (`fill`, `stroke`, `prediction` or `reference`) and its colour."""
+    """An entry of the legend: text, style (`fill`, `stroke`, `prediction` or `reference`) and colour."""
 
     text: str
-    look: str
+    style: str
     colour: str = "#555555"
 
     def handle(self) -> Any:
-        """Return the little picture beside the word."""
-        if self.look == "prediction":
+        """Return the symbol beside the text."""
+        if self.style == "prediction":
             return Patch(facecolor=to_rgba(self.colour, FILL), edgecolor=self.colour, linewidth=1.5)
-        if self.look == "reference":
+        if self.style == "reference":
             return Line2D([], [], color=self.colour, linewidth=1.5, linestyle=DASHES)
-        if self.look == "stroke":
+        if self.style == "stroke":
             return Line2D([], [], color=self.colour, marker="s", linestyle="", markeredgecolor="black", markersize=7)
         return Patch(facecolor=self.colour)
 
 
 class Sheet:
-    """A figure: a row a cut, a column a heading, a title above, a legend below; `panels[row][column]` is drawn upon.
+    """A figure with a grid of panels, `panels[row][column]`, a title above and a legend below.
 
-    All panels have one scale, but for a plane that is far longer or flatter than wide.
+    All panels have the same scale, except those of planes that are much longer or flatter than the widest slice.
+
+    Args:
+        grid: The slices, by row and column.
+        headings: Text above each column.
+        title: Title of the figure.
+        legend: Entries of the legend.
+        labels: Text left of each row.
     """
 
-    def __init__(self, cuts: Sequence[Cut], headings: Sequence[str], title: str, legend: Sequence[Entry]) -> None:
-        widest = max(cut.size_mm[0] for cut in cuts)
+    def __init__(
+        self,
+        grid: Sequence[Sequence[Cut]],
+        headings: Sequence[str],
+        title: str,
+        legend: Sequence[Entry],
+        labels: Sequence[str],
+    ) -> None:
+        widest = max(cut.size_mm[0] for row in grid for cut in row)
         panel = min(_PANEL, (_WIDTH - _LEFT) / len(headings) - _GAP)
-        heights = [panel * min(max(cut.size_mm[1] / widest, _SHAPES[0]), _SHAPES[1]) for cut in cuts]
-        self._width = max(_LEFT + len(headings) * (panel + _GAP), _LEAST_WIDTH)
-        per_line = _per_line([0.7 + 0.085 * len(entry.text) for entry in legend], self._width - _LEFT)
-        bottom = 0.14 + _LINE * math.ceil(len(legend) / per_line)
-        self._height = _TOP + sum(heights) + _GAP * len(cuts) + bottom
+        widths = [panel * max(_ASPECT[0], *(row[n].size_mm[0] / widest for row in grid)) for n in range(len(headings))]
+        tallest = [max(cut.size_mm[1] for cut in row) for row in grid]
+        heights = [panel * min(max(size / widest, _ASPECT[0]), _ASPECT[1]) for size in tallest]
+        self._width = max(_LEFT + sum(widths) + _GAP * len(widths), _MIN_WIDTH)
+        columns = _legend_columns([0.7 + 0.085 * len(entry.text) for entry in legend], self._width - _LEFT)
+        bottom = 0.14 + _LINE * math.ceil(len(legend) / columns)
+        self._height = _TOP + sum(heights) + _GAP * len(heights) + bottom
         self._figure = Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
         self._canvas = FigureCanvasAgg(self._figure)
-        self._head(title, cuts[0])
-        lefts = [_LEFT + n * (panel + _GAP) for n in range(len(headings))]
-        for left, heading in zip(lefts, headings, strict=True):
-            self._write(left + panel / 2, self._height - _TOP + 0.12, heading, ha="center", fontsize=11)
+        self._head(title, grid[0][0])
+        lefts = [_LEFT + sum(widths[:n]) + n * _GAP for n in range(len(widths))]
+        for left, width, heading in zip(lefts, widths, headings, strict=True):
+            self._write(left + width / 2, self._height - _TOP + 0.12, heading, ha="center", fontsize=11)
         self.panels = []
         top = self._height - _TOP
-        for cut, height in zip(cuts, heights, strict=True):
+        for row, label, height, size in zip(grid, labels, heights, tallest, strict=True):
             top -= height + _GAP
-            scale = max(widest / panel, cut.size_mm[1] / height)
-            self.panels.append([self._panel((left, top, panel, height), cut, scale) for left in lefts])
+            scale = max(widest / panel, size / height)
+            boxes = [(left, top, width, height) for left, width in zip(lefts, widths, strict=True)]
+            self.panels.append([self._panel(box, cut, scale) for box, cut in zip(boxes, row, strict=True)])
             self.panels[-1][0].scale_bar()
-            words = f"{cut.plane.name}\n{cut.index + 1} of {cut.shape[cut.plane.normal]}"
-            self._write(_LEFT / 2, top + height / 2, words, rotation=90, ha="center", va="center", fontsize=9)
-        self._legend(legend, per_line)
+            self._write(_LEFT / 2, top + height / 2, label, rotation=90, ha="center", va="center", fontsize=9)
+        self._legend(legend, columns)
 
     def save(self, path: Path) -> None:
         """Write the PNG; it appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # a case's name may be written in any script
+        with warnings.catch_warnings(), whole_file(path) as partial:
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the name of a case may be in any script
             self._canvas.print_png(partial)
-        partial.replace(path)
 
     def _panel(self, box: tuple[float, float, float, float], cut: Cut, mm_per_inch: float) -> Panel:
         """Make black axes in a box (left, bottom, width, height, inches), with the patient's sides at its edges."""
@@ -219,37 +237,34 @@ class Sheet:
         return Panel(axes, cut, mm_per_inch, (width, height))
 
     def _head(self, title: str, cut: Cut) -> None:
-        """Write the title, smaller where it is long, and what the reader has to know about sides and voxels."""
-        room = (self._width - _LEFT) * 72 / 0.7  # a bold letter is about 0.7 of its size wide
-        size = max(8.0, min(14.0, room / max(len(title), 1)))
-        most = int(room / size)
-        shown = title if len(title) <= most else f"{title[: most - 1]}…"
+        """Write the title, smaller or cut off if it is long, and a note on sides and voxel size."""
+        points = (self._width - _LEFT) * 72 / 0.7  # a bold letter is about 0.7 of its size wide
+        size = max(8.0, min(14.0, points / max(len(title), 1)))
+        limit = int(points / size)
+        shown = title if len(title) <= limit else f"{title[: limit - 1]}…"
         self._write(_LEFT, self._height - 0.3, shown, fontsize=size, weight="bold")
         voxel = " × ".join(f"{mm:.3g}" for mm in cut.spacing_mm)
         note = f"the patient's right (R) and front (A) lie left; voxels of {voxel} mm"
         self._write(_LEFT, self._height - 0.53, note, fontsize=9, color="#555555")
 
-    def _legend(self, entries: Sequence[Entry], per_line: int) -> None:
-        """Put the legend below; names are set afterwards, because a label may not begin with an underscore."""
+    def _legend(self, entries: Sequence[Entry], columns: int) -> None:
+        """Draw the legend; texts are set afterwards, because a label must not begin with an underscore."""
         if entries:
-            shown = {
-                "loc": "lower left",
-                "bbox_to_anchor": (_LEFT / self._width, 0.02 / self._height),
-                "borderpad": 0.2,
-            }
+            anchor = (_LEFT / self._width, 0.02 / self._height)
+            place = {"loc": "lower left", "bbox_to_anchor": anchor, "borderpad": 0.2, "frameon": False}
             handles = [entry.handle() for entry in entries]
-            legend = self._figure.legend(handles, ["-"] * len(entries), ncols=per_line, frameon=False, **shown)
+            legend = self._figure.legend(handles, ["-"] * len(entries), ncols=columns, **place)
             for entry, text in zip(entries, legend.get_texts(), strict=True):
                 text.set_parse_math(False)
                 text.set_text(entry.text)
 
-    def _write(self, x: float, y: float, text: str, **how: Any) -> None:
-        """Write at a place in inches; a dollar sign is a dollar sign."""
-        self._figure.text(x / self._width, y / self._height, text, parse_math=False, **how)
+    def _write(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Write a text at a place in inches, without mathematics: a dollar sign is a dollar sign."""
+        self._figure.text(x / self._width, y / self._height, text, parse_math=False, **style)
 
 
-def _per_line(widths: Sequence[float], room: float) -> int:
-    """Return how many entries of a legend stand on a line; it is filled column by column."""
+def _legend_columns(widths: Sequence[float], room: float) -> int:
+    """Return the number of columns of a legend that fits in `room`; it is filled column by column."""
     for columns in range(len(widths), 1, -1):
         lines = math.ceil(len(widths) / columns)
         if sum(max(widths[n : n + lines]) for n in range(0, len(widths), lines)) <= room:
