@@ -20,7 +20,7 @@ run.mkdir()
 tracker = Tracker.open(run, experiment="race", run_name=run.name, parameters={}, tags={}, say=lambda s: sys.exit(s))
 tracker.metrics({"loss/total": 0.5}, 1)
 tracker.close()
-sys.stdout.write(tracker.where())
+sys.stdout.write(tracker.viewing_instructions())
 """
 
 
@@ -68,7 +68,7 @@ def make_runs() -> Callable[..., tuple[Path, list[Path]]]:
                 records[-1].metrics({"loss/total": 1 / (step + 1), "loss/partial_loss": 0.5}, step)
             records[-1].file(run / "big.bin", "weights")
         for child in children:
-            records[0].adopt(child)
+            records[0].add_child(child)
         for record in records[:2]:
             record.write(event="closed", status="FINISHED")
         for record in records:

@@ -1,5 +1,6 @@
-"""Where the store is; its secrets stay secret; whether a server answers; one process at a time."""
+"""The address of the store, its secrets, and the health of a server."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +14,6 @@ from wsseg.tracking.address import check_health, default_store, local_folder, pu
 
 def test_the_store_of_a_clone_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr("sys.platform", "linux")
     elsewhere = f"sqlite:///{tmp_path}/data/wsseg/mlflow.db"
     assert default_store(tmp_path) == elsewhere
     (tmp_path / "mlflow").mkdir()
@@ -22,6 +22,13 @@ def test_the_store_of_a_clone_lies_in_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert default_store(tmp_path) == elsewhere
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "wsseg"')
     assert default_store(tmp_path) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder is that of Linux")
+def test_the_users_store_lies_in_the_data_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_store(tmp_path) == f"sqlite:///{tmp_path}/.local/share/wsseg/mlflow.db", "as in versions before"
 
 
 def test_a_local_store_has_a_folder(tmp_path: Path) -> None:
@@ -52,8 +59,8 @@ def test_a_reason_is_the_root_without_secrets() -> None:
         except OSError as error:
             raise RuntimeError("wrapped") from error
     except RuntimeError as error:
-        told = reason(error, uri)
-    assert told == "no route with *** to http://host:5000"
+        text = reason(error, uri)
+    assert text == "no route with *** to http://host:5000"
     assert reason(TimeoutError(), uri) == "TimeoutError"
     assert reason(ValueError("no port 'p@ss/word'"), "http://joe:p@ss/word@host") == "no port '***'"
     assert reason(ValueError("Invalid IPv6 URL"), "http://[::1") == "Invalid IPv6 URL"

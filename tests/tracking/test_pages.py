@@ -1,9 +1,9 @@
 """The addresses of MLflow's pages, as its own browser code reads them (tried in Chromium with MLflow 3.17)."""
 
-from wsseg.tracking.pages import comparison_page, curves_page, how_to_look, run_page
-from wsseg.tracking.sending import Kept
+from wsseg.tracking.pages import comparison_page, curves_page, run_page, viewing_instructions
+from wsseg.tracking.sending import RunIds
 
-RUNS = [Kept("1", "abc"), Kept("1", "def"), Kept("2", "123")]
+RUNS = [RunIds("1", "abc"), RunIds("1", "def"), RunIds("2", "123")]
 MODE = "workflowType=machine_learning"
 
 
@@ -18,11 +18,11 @@ def test_pages_of_a_server() -> None:
         "https://host/mlflow/#/experiments/1/runs?searchFilter=tags.mlflow.parentRunId%20%3D%20%27abc%27"
         f"&orderByKey=metrics.%60final%2Fdice%2Fmean%60&orderByAsc=false&compareRunsMode=CHART&{MODE}"
     )
-    assert how_to_look(root, RUNS[0], ()) == run_page(root, RUNS[0])
+    assert viewing_instructions(root, RUNS[0], ()) == run_page(root, RUNS[0])
 
 
 def test_a_local_store_needs_a_command_first() -> None:
-    lines = how_to_look("sqlite:////a b/mlflow.db", RUNS[0], RUNS[1:]).splitlines()
+    lines = viewing_instructions("sqlite:////a b/mlflow.db", RUNS[0], RUNS[1:]).splitlines()
     assert lines[0].endswith("mlflow ui --workers 1 --backend-store-uri 'sqlite:////a b/mlflow.db'")
     assert [line.split("http://127.0.0.1:5000/#/")[1][:12] for line in lines[1:]] == [
         "experiments/",

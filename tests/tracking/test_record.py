@@ -9,13 +9,13 @@ import pytest
 
 from wsseg.tracking.record import (
     Record,
-    adoptions,
-    claimed,
+    children_of,
     git_commit,
     identity,
     last_step,
     number,
     read_lines,
+    record_lock,
     versions,
 )
 
@@ -93,13 +93,13 @@ def test_a_child_is_known_by_what_it_is_and_by_where_it_lies(tmp_path: Path) -> 
     record = Record(parent)
     record.write(event="opened")
     with pytest.raises(FileNotFoundError):
-        record.adopt(child)
+        record.add_child(child)
     opened = Record(child)
     with pytest.raises(FileNotFoundError):
-        record.adopt(child)
+        record.add_child(child)
     opened.write(event="opened", run_name="b")
-    record.adopt(child)
-    record.adopt(child)
+    record.add_child(child)
+    record.add_child(child)
     opened.metrics({"a": 1}, 1)
     record.close()
     opened.close()
@@ -107,18 +107,18 @@ def test_a_child_is_known_by_what_it_is_and_by_where_it_lies(tmp_path: Path) -> 
     moved.mkdir()
     for name in ("comparisons", "runs"):
         (tmp_path / name).rename(moved / name)
-    found = adoptions(moved / "comparisons" / "a" / "record.jsonl")
+    found = children_of(moved / "comparisons" / "a" / "record.jsonl")
     assert found == {identity(moved / "runs" / "b" / "record.jsonl"): moved / "runs" / "b"}
 
 
 def test_a_record_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     record = Record(tmp_path)
-    with claimed(record.path) as free:
+    with record_lock(record.path) as free:
         assert not free
     record.close()
-    with claimed(record.path) as free, claimed(record.path) as again:
+    with record_lock(record.path) as free, record_lock(record.path) as again:
         assert (free, again) == (True, False)
-    with claimed(record.path) as free:
+    with record_lock(record.path) as free:
         assert free
 
 

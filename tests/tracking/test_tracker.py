@@ -93,8 +93,8 @@ def test_the_store_holds_what_was_recorded(store: Path, run_dir: Path, monkeypat
     assert sorted(p.name for p in store.parent.iterdir()) == ["a störe", "run"]  # nothing where the process stands
 
     uri, page = os.environ["MLFLOW_TRACKING_URI"], f"#/experiments/{found.info.experiment_id}/runs/{state['run_id']}"
-    assert tracker.where() == (
-        f"to look at this run: mlflow ui --workers 1 --backend-store-uri '{uri}'\n"
+    assert tracker.viewing_instructions() == (
+        f"to view this run: mlflow ui --workers 1 --backend-store-uri '{uri}'\n"
         f"then open http://127.0.0.1:5000/{page}/model-metrics?workflowType=machine_learning"
     )
 
@@ -191,7 +191,7 @@ def test_a_dead_server_neither_stops_nor_slows(
     assert len(said) == 1
     assert said[0].startswith("MLflow at http://127.0.0.1:")
     assert said[0].endswith(f"the record is complete: {run_dir / 'record.jsonl'}")
-    assert tracker.where() == f"MLflow does not have this run; its record is {run_dir / 'record.jsonl'}"
+    assert tracker.viewing_instructions() == f"MLflow does not have this run; its record is {run_dir / 'record.jsonl'}"
     told = "".join([*said, *capfd.readouterr(), caplog.text, *(p.read_text() for p in run_dir.iterdir())])
     assert "heim" not in told
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]

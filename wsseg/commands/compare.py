@@ -156,7 +156,7 @@ def _track(
     try:
         for _, path in runs:
             if (path / RECORD).is_file():
-                tracker.adopt(path)
+                tracker.add_child(path)
         means = {
             f"{s.metric}/{scoring.plain(s.arm)[:200]}": s.mean
             for s in comparison.scores
@@ -170,7 +170,7 @@ def _track(
         status = "FINISHED"
     finally:
         tracker.close(status)
-    report.say(tracker.where())
+    report.say(tracker.viewing_instructions())
 
 
 def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFacts:

@@ -76,7 +76,7 @@ def _carry_out(context: RunContext, files: Sequence[Path]) -> None:
         raise
     finally:
         tracker.close(status)
-    context.report.say(tracker.where())
+    context.report.say(tracker.viewing_instructions())
 
 
 def _keep_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Sequence[str]) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict
 
 from wsseg.core.cases import Case, Spacing
@@ -81,7 +82,7 @@ def cache_folder() -> Path:
     """Return where wsseg keeps what it can make again: $WSSEG_CACHE, else the user's cache directory."""
     if "WSSEG_CACHE" in os.environ:
         return Path(os.environ["WSSEG_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wsseg"
+    return user_cache_path("wsseg", appauthor=False)
 
 
 def store(

@@ -1,16 +1,17 @@
-"""Where a tracking store is: its address, without its secrets, and whether somebody is at home."""
+"""The address of the tracking store: its default, its form without secrets, and the health of a server."""
 
 from __future__ import annotations
 
 import base64
 import os
 import re
-import sys
 import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from platformdirs import user_data_path
 
 TIMEOUT_S = 5
 
@@ -19,23 +20,23 @@ def default_store(root: Path | None = None) -> str:
     """Return the address of the local store: mlflow/mlflow.db in a clone of wsseg, else in the user's data directory.
 
     Args:
-        root: The folder that may be a clone; by default the one that holds the package.
+        root: Folder that may be a clone; by default the one that contains the package.
     """
     root = root or Path(__file__).resolve().parents[2]
     folder = root / "mlflow"
     if not (_is_clone(root) and folder.is_dir() and os.access(folder, os.W_OK)):
-        folder = _user_data() / "wsseg"
+        folder = user_data_path("wsseg", appauthor=False)
     return f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
 
 
 def store_address(uri: str | None = None) -> str:
-    """Return the address of the store to use: the one named, else that of MLFLOW_TRACKING_URI, else the local store."""
+    """Return the address of the store to use: `uri`, else MLFLOW_TRACKING_URI, else the local store."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
     return uri.rstrip("/") if is_server(uri) else uri
 
 
 def local_folder(uri: str) -> Path | None:
-    """Return the folder of a store that is a SQLite file; None for any other."""
+    """Return the folder of a store in a SQLite file; None for any other store."""
     kind, _, path = uri.partition(":///")
     return Path(path.split("?")[0]).resolve().parent if kind.startswith("sqlite") and path else None
 
@@ -46,14 +47,14 @@ def is_server(uri: str) -> bool:
 
 
 def public(uri: str) -> str:
-    """Return an address without user, password and query; a SQLite file has no secrets."""
+    """Return an address without user, password and query. That of a SQLite file has no secrets."""
     if uri.startswith("sqlite"):
         return uri
-    return re.sub(r"(?<=//)\S*@", "", uri).split("?")[0]  # to the last @: a password may hold / and @ as they are
+    return re.sub(r"(?<=//)\S*@", "", uri).split("?")[0]  # up to the last @: a password may contain / and @
 
 
 def reason(error: BaseException, uri: str) -> str:
-    """Return what lies at the root of an error, in one short line, without the secrets of the address."""
+    """Return the root cause of an error as one short line, without the secrets of the address."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     text = str(error).strip() or type(error).__name__
@@ -64,10 +65,10 @@ def reason(error: BaseException, uri: str) -> str:
 
 
 def check_health(uri: str) -> None:
-    """Ask a server whether it is well.
+    """Check the health of a server.
 
     Raises:
-        OSError: It does not answer within 5 s, or answers that it is not well.
+        OSError: It does not answer within 5 s, or with a server error.
     """
     parts = urlsplit(uri)
     request = urllib.request.Request(f"{public(uri).rstrip('/')}/health")
@@ -89,13 +90,3 @@ def _is_clone(root: Path) -> bool:
     except (OSError, ValueError):
         return False
     return bool(project.get("project", {}).get("name") == "wsseg")
-
-
-def _user_data() -> Path:
-    """Return where programs keep a user's data on this system."""
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")

@@ -13,31 +13,31 @@ from typing import Any
 
 from wsseg.tracking.address import check_health, is_server, local_folder
 from wsseg.tracking.locks import exclusive
-from wsseg.tracking.sending import Kept, Number
+from wsseg.tracking.sending import Number, RunIds
 
 IDENTITY = "wsseg.record"
-"""The tag by which a store knows a run again."""
+"""Tag that identifies a run across stores."""
 PARAMETERS = 100
-"""So many parameters MLflow takes in one call."""
-# MLflow reads these when it is imported, perhaps by another library: no reports over the network, no lines of its own.
+"""Largest number of parameters in one call of MLflow."""
+# MLflow reads these at import, possibly by another library: no telemetry, no messages of its own.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 class MlflowStore:
-    """MLflow, as what sends runs sees it. Importing it takes more than a second, so that waits until it is reached."""
+    """A RunStore in MLflow. MLflow takes more than a second to import, so it is imported in `connect`."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._client: Any = None
 
     def check(self) -> None:
-        """Ask a server whether it is well; a file is."""
+        """Check the health of a server; a file needs no check."""
         if is_server(self.uri):
             check_health(self.uri)
 
     def connect(self) -> None:
-        """Reach the store; a new one is set up, by one process at a time."""
+        """Connect to the store; a new one is set up by one process at a time."""
         self.check()
         from mlflow import MlflowClient
 
@@ -48,7 +48,7 @@ class MlflowStore:
             self._client.search_experiments(max_results=1)
 
     def has(self, run_id: str) -> bool:
-        """Whether the store has the run, and nobody deleted it."""
+        """Whether the store has the run and it is not deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -58,54 +58,55 @@ class MlflowStore:
                 raise
             return False
 
-    def find(self, identity: str) -> Kept | None:
-        """Return the run with an identity, whatever its experiment is called by now."""
-        every, page = [], None
+    def find(self, identity: str) -> RunIds | None:
+        """Return the run with an identity, in any experiment."""
+        experiments, page = [], None
         while page != "":
-            found = self._client.search_experiments(page_token=page)  # one may have been renamed, so all of them
-            every += [experiment.experiment_id for experiment in found]
-            page = found.token or ""
-        runs = self._client.search_runs(every, f"tags.`{IDENTITY}` = '{identity}'", max_results=1) if every else []
-        return Kept(runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
+            batch = self._client.search_experiments(page_token=page)  # all: one may have been renamed
+            experiments += [experiment.experiment_id for experiment in batch]
+            page = batch.token or ""
+        query = f"tags.`{IDENTITY}` = '{identity}'"
+        runs = self._client.search_runs(experiments, query, max_results=1) if experiments else []
+        return RunIds(runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
 
-    def create(self, experiment: str, name: str, time_ms: int, identity: str) -> Kept:
-        """Create a run that bears its identity from the first moment."""
+    def create(self, experiment: str, name: str, time_ms: int, identity: str) -> RunIds:
+        """Create a run, tagged with its identity."""
         experiment_id = self._experiment(experiment)
         made = self._client.create_run(experiment_id, time_ms, tags={IDENTITY: identity}, run_name=name)
-        return Kept(experiment_id, made.info.run_id)
+        return RunIds(experiment_id, made.info.run_id)
 
     def _experiment(self, name: str) -> str:
-        """Return an experiment's id; a new one of a local store keeps its artifacts beside the database."""
+        """Return the id of an experiment; artifacts of a new one in a local store are stored beside the database."""
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
             folder = local_folder(self.uri)
             try:
                 location = (folder / "artifacts").as_uri() if folder else None
                 return str(self._client.create_experiment(name, artifact_location=location))
             except MlflowException:
-                found = self._client.get_experiment_by_name(name)  # another process was faster
-                if found is None:
+                experiment = self._client.get_experiment_by_name(name)  # another process was faster
+                if experiment is None:
                     raise
-        if found.lifecycle_stage != "active":
+        if experiment.lifecycle_stage != "active":
             raise RuntimeError(f"experiment {name!r} was deleted there: restore it, or set another tracking.experiment")
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def describe(self, run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Set a run running; add the parameters it does not have yet, and its tags."""
+        """Set the status RUNNING; add the parameters that the run does not have yet, and its tags."""
         from mlflow.entities import Param, RunTag
 
         self._client.update_run(run_id, status="RUNNING")
-        known = self._client.get_run(run_id).data.params
-        new = [Param(key, text) for key, text in _flat(parameters).items() if key not in known]
+        existing = self._client.get_run(run_id).data.params
+        new = [Param(key, text) for key, text in _flat(parameters).items() if key not in existing]
         for start in range(0, len(new), PARAMETERS):
             self._client.log_batch(run_id, params=new[start : start + PARAMETERS])
         tags = {"mlflow.user": _user(), "mlflow.source.name": "wsseg", **tags}
         self._client.log_batch(run_id, tags=[RunTag(k, text[:8000]) for k, text in tags.items() if text])
 
     def metrics(self, run_id: str, numbers: list[Number]) -> None:
-        """Add numbers; MLflow keeps the same number once."""
+        """Add metrics; MLflow stores the same value once."""
         from mlflow.entities import Metric
 
         self._client.log_batch(run_id, metrics=[Metric(*number) for number in numbers])
@@ -114,31 +115,30 @@ class MlflowStore:
         """Add a file, or replace it."""
         self._client.log_artifact(run_id, str(path), folder or None)
 
-    def adopt(self, run_id: str, child_id: str) -> None:
-        """Show a run below another."""
+    def set_parent(self, run_id: str, child_id: str) -> None:
+        """Make `run_id` the parent of another run."""
         self._client.set_tag(child_id, "mlflow.parentRunId", run_id)
 
     def end(self, run_id: str, status: str, time_ms: int) -> None:
-        """Set a run finished, failed or killed."""
+        """Set the final status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(run_id, status, time_ms)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return parameters as MLflow takes them: dotted keys of its few characters, texts of at most 6000."""
-    found: dict[str, str] = {}
+    """Return parameters as MLflow accepts them: dotted keys of allowed characters, values of up to 6000 characters."""
+    flat: dict[str, str] = {}
     for key, value in values.items():
         name = re.sub(r"[^\w .:/-]", "_", f"{prefix}{key}")[:250]
         if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{name}.")
+            flat |= _flat(value, f"{name}.")
         else:
-            found[name] = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[
-                :6000
-            ]
-    return found
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            flat[name] = text[:6000]
+    return flat
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # some containers know no names
+    except (OSError, KeyError, ImportError):  # some containers have no user names
         return ""

@@ -1,4 +1,4 @@
-"""The addresses of MLflow's own pages, in its mode for training: left alone it begins in that for language models."""
+"""URLs of MLflow's pages. MLflow has no public function for them, and opens in its mode for language models."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from wsseg.tracking.address import is_server, public
-from wsseg.tracking.sending import Kept
+from wsseg.tracking.sending import RunIds
 
 UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` answers for a local store."""
+"""Address of `mlflow ui` for a local store."""
 MODE = "workflowType=machine_learning"
 
 
-def run_page(uri: str, run: Kept) -> str:
-    """Return the address of a run's curves, from which its files and parameters are one click away."""
+def run_page(uri: str, run: RunIds) -> str:
+    """Return the URL of a run's metrics; its files and parameters are one click away."""
     return f"{_root(uri)}/#/experiments/{run.experiment_id}/runs/{run.run_id}/model-metrics?{MODE}"
 
 
-def comparison_page(uri: str, runs: Sequence[Kept]) -> str:
-    """Return the address of MLflow's comparison of runs: parameters (and which differ) and metrics side by side."""
+def comparison_page(uri: str, runs: Sequence[RunIds]) -> str:
+    """Return the URL of MLflow's comparison of runs: parameters and metrics side by side."""
     ids = quote(json.dumps([run.run_id for run in runs], separators=(",", ":")))
     experiments = quote(json.dumps(list(dict.fromkeys(run.experiment_id for run in runs)), separators=(",", ":")))
     return f"{_root(uri)}/#/compare-runs?runs={ids}&experiments={experiments}&{MODE}"
 
 
-def curves_page(uri: str, parent: Kept) -> str:
-    """Return the address of the curves of all children of a run in one picture.
+def curves_page(uri: str, parent: RunIds) -> str:
+    """Return the URL of the curves of all children of a run in one chart.
 
-    Sorted by score: MLflow folds children away under their parent as long as runs are sorted by their time.
+    They are sorted by score: MLflow collapses children below their parent if runs are sorted by time.
     """
-    found = quote(f"tags.mlflow.parentRunId = '{parent.run_id}'")
+    query = quote(f"tags.mlflow.parentRunId = '{parent.run_id}'")
     order = f"orderByKey={quote('metrics.`final/dice/mean`', safe='')}&orderByAsc=false"
-    table = f"#/experiments/{parent.experiment_id}/runs?searchFilter={found}&{order}&compareRunsMode=CHART&{MODE}"
+    table = f"#/experiments/{parent.experiment_id}/runs?searchFilter={query}&{order}&compareRunsMode=CHART&{MODE}"
     return f"{_root(uri)}/{table}"
 
 
-def how_to_look(uri: str, run: Kept, children: Sequence[Kept]) -> str:
-    """Return what to open to look at a run and its children, and before it the command that a local store needs."""
-    found = [run_page(uri, run)]
+def viewing_instructions(uri: str, run: RunIds, children: Sequence[RunIds]) -> str:
+    """Return how to view a run and its children: URLs, and the command to start the server of a local store."""
+    lines = [run_page(uri, run)]
     if children:
-        found += [f"its runs side by side: {comparison_page(uri, children)}", f"their curves: {curves_page(uri, run)}"]
+        lines += [f"its runs side by side: {comparison_page(uri, children)}", f"their curves: {curves_page(uri, run)}"]
     if not is_server(uri):
         command = f"mlflow ui --workers 1 --backend-store-uri {shlex.quote(public(uri))}"
-        found[0] = f"to look at this run: {command}\nthen open {found[0]}"
-    return "\n".join(found)
+        lines[0] = f"to view this run: {command}\nthen open {lines[0]}"
+    return "\n".join(lines)
 
 
 def _root(uri: str) -> str:

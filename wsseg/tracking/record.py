@@ -1,4 +1,4 @@
-"""The record of a run: JSON lines in its directory, and what it was made with. All other views are rebuilt from it."""
+"""The record of a run: JSON lines in its directory, from which its run in MLflow can be rebuilt at any time."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ RECORD = "record.jsonl"
 LOCK = ".record.lock"
 """Locked by the process that writes the record or sends it."""
 TAIL_BYTES = 20_000
-"""Among so many bytes of a record there is a step, if it has one."""
+"""Number of bytes at the end of a record in which the last step is searched."""
 _STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+)', re.MULTILINE)
 _NAME = re.compile(r"[\w .:/-]{1,250}")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class Record:
-    """One run's record, open for writing: an object a line, appended, in the file before a call returns.
+    """The record of one run, open for writing. Each call appends a line and flushes it.
 
-    A process that was killed while it wrote leaves half a line; opening the record again takes that away.
+    A process that was killed while writing leaves an incomplete line, which is removed when the record is reopened.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Open the record in `run_dir`, new or old. Raises OSError where it cannot be written."""
+        """Open the record in `run_dir`, new or existing. Raises OSError if it cannot be written."""
         self.path = run_dir / RECORD
         if self.path.exists():
-            _cut_half_line(self.path)
+            _remove_incomplete_line(self.path)
         self._file = self.path.open("ab")
         self._file_lock: FileLock | None = None
         with suppress(OSError):  # a file system without locks
@@ -51,10 +51,10 @@ class Record:
         self._lock = threading.Lock()
         first = next(read_lines(self.path), None)
         self.begun = datetime.fromisoformat(first[1]["time"]) if first else datetime.now(UTC)
-        """When the run was opened for the first time."""
+        """Time at which the run was first opened."""
 
     def write(self, **line: Any) -> None:
-        """Append an object, with the time. What JSON does not know is written as text."""
+        """Append an object, with the time. Values of types that JSON lacks are written as text."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         text = json.dumps({"time": time, **line}, ensure_ascii=False, default=str)
         with self._lock:
@@ -62,10 +62,10 @@ class Record:
             self._file.flush()
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Append numbers of one step; nan and infinity, which JSON lacks, as the texts "nan", "inf", "-inf".
+        """Append the metrics of one step; nan and infinity, which JSON lacks, as the texts "nan", "inf", "-inf".
 
         Raises:
-            ValueError: A name holds what MLflow would refuse.
+            ValueError: MLflow would reject a name.
         """
         for name in values:
             if (
@@ -81,17 +81,17 @@ class Record:
         self.write(step=int(step), metrics=plain)
 
     def file(self, path: Path, folder: str = "") -> None:
-        """Append that a file belongs to the run; one in the run's directory is named from there.
+        """Append a file of the run, with a path relative to the run's directory if it lies there.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: The file does not exist.
         """
         path, run_dir = path.resolve(strict=True), self.path.parent.resolve()
         name = path.relative_to(run_dir) if path.is_relative_to(run_dir) else path
         self.write(file=name.as_posix(), folder=folder)
 
-    def adopt(self, child: Path) -> None:
-        """Append that another run is a child of this one: which it is, and where it lies as seen from here.
+    def add_child(self, child: Path) -> None:
+        """Append a child of this run: its identity, and the relative path of its directory.
 
         Raises:
             FileNotFoundError: The child has no record yet.
@@ -109,38 +109,38 @@ class Record:
 
 
 def identity(record: Path) -> str:
-    """Return what tells a run from all others, wherever its directory is moved or copied to.
+    """Return the identity of a run, which does not depend on where its directory lies.
 
-    It is a digest of the record's first line: its time to the millisecond, and all that the run was asked to do.
+    It is a digest of the first line of the record: its time in milliseconds, and all settings of the run.
 
     Raises:
-        FileNotFoundError: There is no record, or nothing in it yet.
+        FileNotFoundError: There is no record, or it is empty.
     """
     with record.open("rb") as file:
         first = file.readline()
     if not first.endswith(b"\n"):
-        raise FileNotFoundError(f"{record}: nothing is written there yet")
+        raise FileNotFoundError(f"{record}: is still empty")
     return hashlib.sha256(first).hexdigest()[:32]
 
 
-def adoptions(record: Path) -> dict[str, Path]:
-    """Return the runs that a run took as its children, by identity, and where each lay."""
-    found: dict[str, Path] = {}
+def children_of(record: Path) -> dict[str, Path]:
+    """Return the children of a run: identity -> directory."""
+    children: dict[str, Path] = {}
     for _, line in read_lines(record):
-        found |= adopted(record, line)
-    return found
+        children |= child_in(record, line)
+    return children
 
 
-def adopted(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the child that a line of a record tells of, by identity, and where it lay; {} for any other line."""
+def child_in(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the child that a line of a record names, identity -> directory; {} for any other line."""
     if line.get("event") != "adopted":
         return {}
     return {line["child"]: (record.parent.resolve() / line["run_dir"]).resolve()}
 
 
 @contextmanager
-def claimed(record: Path) -> Iterator[bool]:
-    """Hold a record so that no other process sends it meanwhile; False where one writes or sends it now."""
+def record_lock(record: Path) -> Iterator[bool]:
+    """Lock a record for the body; yields False if another process is writing or sending it."""
     try:
         lock = try_lock(record.parent / LOCK)
     except OSError:  # a file system without locks: other processes cannot be noticed
@@ -156,7 +156,7 @@ def claimed(record: Path) -> Iterator[bool]:
 def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a record from byte `start` on, each with the byte at which its line ends.
 
-    A last line that is still being written is left out, and so is one that a failing disk made unreadable.
+    An incomplete last line and unreadable lines are skipped.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -171,7 +171,7 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]
 
 
 def last_step(run_dir: Path) -> int:
-    """Return the last step that a run's record holds among its last lines; 0 where there is none."""
+    """Return the last step in the last lines of a run's record; 0 if there is none."""
     try:
         with (run_dir / RECORD).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -182,31 +182,31 @@ def last_step(run_dir: Path) -> int:
 
 
 def number(value: float | str) -> float:
-    """Return a number as it was before it was written."""
+    """Return the number that was written as `value`."""
     return _NOT_FINITE[value] if isinstance(value, str) else float(value)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that decide a run's numbers: Python, platform, libraries. Imports none of them."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """Return the versions that influence results: Python, platform, libraries. None of them is imported."""
+    installed = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("wsseg", "torch", "monai", "numpy", "nibabel", "mlflow"):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def git_commit(folder: Path) -> str:
-    """Return the commit that `folder` is at, with "+changes" where its files differ; "" if git does not keep it."""
-    if not _git(folder, "ls-files"):  # perhaps in a clone of another project, but no part of it
+    """Return the commit of `folder`, with "+changes" if its files differ; "" if it is in no git repository."""
+    if not _git(folder, "ls-files"):  # it may lie in the clone of another project without belonging to it
         return ""
     commit = _git(folder, "rev-parse", "HEAD")
     return f"{commit}+changes" if commit and _git(folder, "status", "--porcelain", "--", ".") else commit
 
 
 def _git(folder: Path, *words: str) -> str:
-    """Return git's answer; "" if there is no git, no repository, or no answer in time."""
+    """Return the output of git; "" if there is no git, no repository, or a timeout."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
@@ -219,6 +219,6 @@ def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _cut_half_line(path: Path) -> None:
+def _remove_incomplete_line(path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(file.read().rfind(b"\n") + 1)

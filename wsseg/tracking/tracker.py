@@ -1,4 +1,4 @@
-"""The MLflow run: what a run's directory records, shown in a browser beside other runs."""
+"""The record of a run: written to its directory, and sent to MLflow in the background."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from wsseg.tracking import pages
 from wsseg.tracking.address import TIMEOUT_S, is_server, store_address
 from wsseg.tracking.mlflow_store import MlflowStore
 from wsseg.tracking.record import Record
 from wsseg.tracking.relay import Relay
+from wsseg.tracking.system_metrics import SystemMonitor
 
 SAMPLE_S = 10.0
+"""Time between two samples of the machine's load."""
 
 
 class Tracker:
-    """One run's record: JSON lines in the run's directory always, MLflow beside it when it can be reached."""
+    """The record of one run: always JSON lines in its directory, and an MLflow run if MLflow can be reached."""
 
     def __init__(self, record: Record, relay: Relay, uri: str) -> None:
-        """Tie a record to the relay that sends it to the store at `uri`; use `Tracker.open`."""
+        """Use `Tracker.open`."""
         self._record, self._relay, self._uri = record, relay, uri
         self._closed = False
 
@@ -38,15 +39,15 @@ class Tracker:
         tags: Mapping[str, str],
         say: Callable[[str], None],
     ) -> Tracker:
-        """Begin a run's record, or go on with it: a resumed run appends, and continues the same MLflow run.
+        """Start a run's record or continue it: a resumed run appends to it and continues the same MLflow run.
 
         Args:
-            run_dir: The run's directory; it will hold record.jsonl and mlflow.json.
-            experiment: MLflow's heading for runs that belong side by side.
-            run_name: The run's name in MLflow's table.
-            parameters: What the run was asked to do; nested mappings become dotted keys.
-            tags: What else to find the run by. Names that begin with `mlflow.` are MLflow's own.
-            say: Tells the person at the keyboard a sentence; called from a thread in the background too.
+            run_dir: Directory of the run; record.jsonl and mlflow.json are written there.
+            experiment: Name of the MLflow experiment.
+            run_name: Name of the run in MLflow.
+            parameters: Settings of the run; nested mappings become dotted keys.
+            tags: Further tags. Names that begin with `mlflow.` are MLflow's own.
+            say: Shows a message to the user; also called from a background thread.
 
         Raises:
             OSError: The record cannot be written.
@@ -56,97 +57,78 @@ class Tracker:
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         record = Record(run_dir)
-        asked = {"parameters": dict(parameters), "tags": dict(tags)}
-        record.write(event="opened", experiment=experiment, run_name=run_name, **asked)
+        record.write(
+            event="opened", experiment=experiment, run_name=run_name, parameters=dict(parameters), tags=dict(tags)
+        )
         relay = Relay(record.path, MlflowStore(uri), say, _Sampler(record).sample)
         relay.start()
         return cls(record, relay, uri)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record numbers of one iteration. Raises ValueError for a name that MLflow would refuse."""
+        """Record the metrics of one iteration. Raises ValueError for a name that MLflow would reject."""
         self._record.metrics(values, step)
 
     def file(self, path: Path, folder: str = "") -> None:
         """Record a file that belongs to the run: a picture, a table, a recipe, weights.
 
         Args:
-            path: The file. It is read a moment later, so it has to stay.
-            folder: Where it stands among the run's artifacts.
+            path: The file. It is read later by a background thread, so it must not be deleted.
+            folder: Folder among the artifacts of the run.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: The file does not exist.
         """
         self._record.file(path, folder)
 
-    def adopt(self, child: Path) -> None:
+    def add_child(self, child: Path) -> None:
         """Make another run a child of this one, in every store that has both, now or later.
 
-        MLflow shows a run below its parent where both are in one experiment. A run has one parent: the last that took
-        it.
+        MLflow shows a run below its parent if both are in the same experiment. A run has one parent, the last one set.
 
         Args:
-            child: The other run's directory. What lies there is not changed.
+            child: Directory of the other run; nothing in it is changed.
 
         Raises:
-            FileNotFoundError: There is no record of a run.
+            FileNotFoundError: The directory holds no record.
         """
-        self._record.adopt(child)
+        self._record.add_child(child)
 
     def close(self, status: str = "FINISHED") -> None:
-        """End the run as FINISHED, FAILED or KILLED, and wait, within limits, until MLflow has all of it."""
+        """End the run as FINISHED, FAILED or KILLED, and wait, within limits, until MLflow has all of its record."""
         if not self._closed:
             self._closed = True
             self._record.write(event="closed", status=status)
             self._relay.stop()
             self._record.close()
 
-    def where(self) -> str:
-        """Return how to look at the run: its address, and before it the command that a local store needs.
+    def viewing_instructions(self) -> str:
+        """Return how to view the run: its URL, and before it the command to start the server of a local store.
 
-        A run with children has two addresses more: its children side by side, and as curves. Complete after `close`.
+        A run with children has two more URLs: its children side by side, and their curves. Complete after `close`.
         """
-        if self._relay.kept is None:
+        if self._relay.run_ids is None:
             return f"MLflow does not have this run; its record is {self._record.path}"
-        return pages.how_to_look(self._uri, self._relay.kept, self._relay.children)
+        return pages.viewing_instructions(self._uri, self._relay.run_ids, self._relay.children)
 
 
 class _Sampler:
-    """Records what the machine does (processor, memory, disk, network, graphics) every few seconds, where it can."""
+    """Records the load of the machine every SAMPLE_S seconds."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._monitors: list[Any] = []
+        self._monitor: SystemMonitor | None = None
         self._next = 0.0
 
     def sample(self) -> None:
-        """Take a sample if it is time for one; its step is the age of the run in seconds."""
+        """Record a sample if it is due; its step is the age of the run in seconds."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + SAMPLE_S
-        with suppress(Exception):  # a machine that cannot be watched is no reason to say anything
-            if not self._monitors:
-                self._monitors = _monitors()
-                self._next = now + 1
+        with suppress(Exception):  # the load is of no importance to the run
+            if self._monitor is None:
+                self._monitor, self._next = SystemMonitor(), now + 1
                 return
-            values: dict[str, float] = {}
-            for monitor in self._monitors:
-                monitor.clear_metrics()
-                monitor.collect_metrics()
-                values |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
             age = datetime.now(UTC) - self._record.begun
+            values = {f"system/{name}": value for name, value in self._monitor.read().items()}
             self._record.metrics(values, round(age.total_seconds()))
-
-
-def _monitors() -> list[Any]:
-    """Return MLflow's own monitors, for the names that its pages know; the one of the GPU needs nvidia-ml-py."""
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    found = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    found[0].collect_metrics()  # psutil counts the load since the last call
-    with suppress(Exception):
-        found.append(GPUMonitor())
-    return found
