@@ -1,8 +1,7 @@
-"""How well a predicted mask fits a reference mask: overlap, distances of the surfaces in mm, and volumes.
+"""Metrics of a predicted mask against a reference mask: overlap, surface distances in mm, and volumes.
 
-Libraries differ in what they call a surface; here, as in MONAI, it is the set of voxels of a mask that have a face
-neighbour outside the mask, and what lies beyond the image counts as outside. A distance is the Euclidean distance in
-mm between the centres of two surface voxels.
+The surface of a mask is, as in MONAI, the set of its voxels with a face neighbour outside the mask; voxels beyond the
+image count as outside. Distances are Euclidean, in mm, between the centres of surface voxels.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ Distances = npt.NDArray[np.float64]
 Empty = Literal["", "both", "prediction", "reference"]
 
 TREE_SHARE = 1 / 16
-"""Share of the voxels that may be surface for a KD-tree to be asked; above, a distance transform was the faster one."""
-_ROUNDING = 1e-6  # spacing comes from float32 headers: three voxels of 0.8 mm have to lie within 2.4 mm
+"""Up to this share of surface voxels a KD-tree is used; above it, a distance transform was faster."""
+_ROUNDING = 1e-6  # spacing comes from float32 headers: three voxels of 0.8 mm have to count as within 2.4 mm
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What is said about one class of one case. Every number is finite.
+    """Metrics of one class of one case. All numbers are finite.
 
     Attributes:
         dice: Overlap 2 |P and R| / (|P| + |R|).
@@ -37,7 +36,7 @@ class Scores:
         nsd: Share of the surface voxels of both masks that lie within the tolerance of the other surface.
         volume_ml: Volume of the prediction.
         reference_volume_ml: Volume of the reference.
-        empty: Which of the masks has no voxel; "" where both have some.
+        empty: Which of the masks is empty; "" if neither is.
     """
 
     dice: float
@@ -52,18 +51,18 @@ class Scores:
 def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: float) -> Scores:
     """Compare a predicted mask with the reference mask.
 
-    A mask without a voxel has no surface. The rule: both empty is right (dice 1, distances 0, nsd 1); exactly one empty
-    is entirely wrong (dice 0, nsd 0, distances = the diagonal of the volume in mm).
+    Rule for empty masks, which have no surface: if both are empty, dice and nsd are 1 and distances 0; if one is empty,
+    dice and nsd are 0 and distances the diagonal of the volume in mm.
 
     Args:
         prediction: (X, Y, Z) bool.
         reference: (X, Y, Z) bool.
         spacing_mm: Edge lengths of a voxel.
-        tolerance_mm: Distance at which a surface still counts as the same (nsd; Nikolov et al. 2021, here with surface
-            voxels in place of surface elements).
+        tolerance_mm: Largest distance at which surfaces count as equal in nsd (Nikolov et al. 2021, here with surface
+            voxels instead of surface elements).
 
     Raises:
-        ValueError: The masks are not of one 3D shape, or the tolerance is negative.
+        ValueError: The masks do not have the same 3D shape, or the tolerance is negative.
     """
     if prediction.shape != reference.shape or prediction.ndim != 3:
         raise ValueError(f"prediction is {prediction.shape}, reference {reference.shape}: expected one 3D shape")
@@ -79,11 +78,11 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
         diagonal = float(np.linalg.norm(np.multiply(prediction.shape, spacing_mm)))
         return Scores(0.0, diagonal, diagonal, 0.0, *volumes, "reference" if size else "prediction")
     overlap = int(np.count_nonzero(prediction & reference))
-    there, back = surface_distances(prediction, reference, spacing_mm)
-    both = np.concatenate((there, back))
+    to_reference, to_prediction = surface_distances(prediction, reference, spacing_mm)
+    both = np.concatenate((to_reference, to_prediction))
     return Scores(
         dice=2 * overlap / (size + reference_size),
-        hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),
+        hd95_mm=float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
         assd_mm=float(both.mean()),
         nsd=float(np.mean(both <= tolerance_mm * (1 + _ROUNDING))),
         volume_ml=volumes[0],
@@ -93,17 +92,18 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
 
 
 def surface_distances(a: Mask, b: Mask, spacing_mm: Spacing) -> tuple[Distances, Distances]:
-    """Return the distance in mm of each surface voxel of `a` to the surface of `b`, and the other way round.
+    """Return the distance in mm of each surface voxel of `a` to the surface of `b`, and of those of `b` to `a`.
 
-    Both masks (X, Y, Z) have at least one voxel. A KD-tree costs by surface voxel and is the faster one for organs and
-    tumours, however far apart; a distance transform costs by voxel and is the faster one for masks speckled all over.
+    Both masks (X, Y, Z) have at least one voxel. The cost of a KD-tree depends on the number of surface voxels; it is
+    faster for organs and tumours. The cost of a distance transform depends on the number of voxels; it is faster for
+    masks with very many surface voxels.
     """
     box = _bounding_box(a | b)
     surface_a, surface_b = _surface(a[box]), _surface(b[box])
     if np.count_nonzero(surface_a) + np.count_nonzero(surface_b) > TREE_SHARE * surface_a.size:
         field_a = distance_transform_edt(~surface_a, sampling=spacing_mm)
         back = field_a[surface_b]
-        del field_a  # one field at a time: each takes eight bytes a voxel
+        del field_a  # one field at a time: each takes eight bytes per voxel
         return distance_transform_edt(~surface_b, sampling=spacing_mm)[surface_a], back
     edges = np.asarray(spacing_mm, np.float64)
     points_a, points_b = np.argwhere(surface_a) * edges, np.argwhere(surface_b) * edges
@@ -112,13 +112,13 @@ def surface_distances(a: Mask, b: Mask, spacing_mm: Spacing) -> tuple[Distances,
 
 def _nearest(points: Distances, others: Distances) -> Distances:
     """Return the distance of each of `points` (N, 3) to the nearest of `others`."""
-    # Asked once, a plain tree pays better than a balanced and compact one: 4 times so for concentric surfaces.
+    # For a single query, an unbalanced tree is faster than a balanced, compact one (4 times for concentric surfaces).
     distances: Distances = cKDTree(others, leafsize=32, balanced_tree=False, compact_nodes=False).query(points)[0]
     return distances
 
 
 def _surface(mask: Mask) -> Mask:
-    """Return the voxels that have a face neighbour outside the mask; beyond the array is outside."""
+    """Return the voxels with a face neighbour outside the mask; voxels beyond the array are outside."""
     inner = mask.copy()
     for axis in range(3):
         here, line = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
@@ -129,6 +129,6 @@ def _surface(mask: Mask) -> Mask:
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
-    """Return the smallest box around a mask that has a voxel."""
+    """Return the smallest box around a non-empty mask."""
     x, y, z = (np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     return slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1), slice(z[0], z[-1] + 1)

@@ -1,4 +1,4 @@
-"""Predictions against references: a row a case and class, its table on disk, and what the rows say together."""
+"""Scores of predictions: one row for each case and class, their CSV file, and summaries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 from wsseg.core.cases import IGNORE, Spacing
 from wsseg.core.errors import DataError
+from wsseg.core.files import whole_file
 from wsseg.core.reporter import Reporter
 from wsseg.evaluation.labels import Examined, Pair, examine, find_pairs, label_maps
 from wsseg.evaluation.metrics import score
@@ -24,18 +25,18 @@ METRICS = ("dice", "hd95_mm", "assd_mm", "nsd")
 
 @dataclass(frozen=True)
 class Row:
-    """What is said about one class of one case; a case that could not be scored has one row without numbers.
+    """The scores of one class of one case. A case that could not be scored has one row without numbers.
 
     Attributes:
-        case: The case's name.
-        class_name: The class; "" where the case was not scored.
-        dice: This and the numbers that follow are those of `metrics.Scores`; None where the case was not scored.
+        case: Name of the case.
+        class_name: Name of the class; "" if the case was not scored.
+        dice: This and the following numbers are those of `metrics.Scores`; None if the case was not scored.
         hd95_mm: See `dice`.
         assd_mm: See `dice`.
         nsd: See `dice`.
         volume_ml: See `dice`.
         reference_volume_ml: See `dice`.
-        empty: Which mask has no voxel: "", "both", "prediction" or "reference".
+        empty: Which mask is empty: "", "both", "prediction" or "reference".
         note: Why the case was not scored.
     """
 
@@ -58,21 +59,21 @@ COLUMNS = ["class" if f.name == "class_name" else f.name for f in fields(Row)]
 def score_case(
     case: str, prediction: Array, reference: Array, spacing_mm: Spacing, classes: Mapping[int, str], tolerance_mm: float
 ) -> list[Row]:
-    """Score each class of one case. Voxels whose reference is IGNORE are left out of both masks.
+    """Score each class of one case. Voxels whose reference is IGNORE are excluded from both masks.
 
     Args:
-        case: Its name.
+        case: Name of the case.
         prediction: (X, Y, Z) integers.
         reference: (X, Y, Z) integers, on the same grid.
         spacing_mm: Edge lengths of a voxel.
-        classes: Value -> name; the background (0) is not scored if it is named.
+        classes: Value -> name; the background (0) is never scored.
         tolerance_mm: See `metrics.score`.
     """
-    known = reference != IGNORE
+    annotated = reference != IGNORE
     rows = []
     for value, name in classes.items():
         if value != 0:
-            scores = score((prediction == value) & known, reference == value, spacing_mm, tolerance_mm)
+            scores = score((prediction == value) & annotated, reference == value, spacing_mm, tolerance_mm)
             rows.append(Row(case, name, **vars(scores)))
     return rows
 
@@ -128,26 +129,23 @@ def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> 
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as a table, UTF-8, numbers with 6 significant digits; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    """Write rows as CSV, UTF-8, with 6 significant digits; the file appears whole or not at all."""
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(cells(row) for row in rows)
-    partial.replace(path)
 
 
 def cells(row: Row) -> list[str]:
-    """Return a row's cells, in the order of COLUMNS."""
+    """Return the cells of a row, in the order of COLUMNS."""
     return ["" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in vars(row).values()]
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Read a table that `write_csv` wrote.
+    """Read a file written by `write_csv`.
 
     Raises:
-        DataError: There is no such file, its columns are others, or a cell is no finite number.
+        DataError: The file does not exist, has other columns, or a number is not finite.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -169,7 +167,7 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def _row(line: list[str]) -> Row:
-    """Turn the cells of a line into a row."""
+    """Return the row of a line."""
     if len(line) != len(COLUMNS):
         raise ValueError(f"has {len(line)} cells, expected {len(COLUMNS)}")
     cells = dict(zip((f.name for f in fields(Row)), line, strict=True))
@@ -180,16 +178,16 @@ def _row(line: list[str]) -> Row:
 
 
 def summary_columns(tolerance_mm: float) -> list[str]:
-    """Return the heads of the table that `summary` fills."""
+    """Return the column heads of `summary`."""
     return ["class", "cases", "dice", "hd95 (mm)", "assd (mm)", f"nsd at {tolerance_mm:g} mm", "empty masks"]
 
 
 def summary(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the text cells of a table: a line a class, their mean, and how many cases had no dense reference.
+    """Return the cells of a table: a line for each class, their mean, and the number of cases without dense reference.
 
-    Numbers are means over cases, dice with its standard deviation (of a sample). In the line of the mean they are means
-    over the classes' means, and the deviation is that of the cases' mean dice. `empty masks` counts the scores that
-    come from the rule for empty masks, by the mask that was empty.
+    Numbers are means over cases; dice also has its sample standard deviation. In the line `mean` they are means over
+    the classes' means, with the deviation of the cases' mean dice. `empty masks` counts the scores from the rule for
+    empty masks, by the mask that is empty.
     """
     scored = [row for row in rows if row.dice is not None]
     by_class = _grouped(scored, lambda row: row.class_name)
@@ -203,20 +201,20 @@ def summary(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the mean of each metric by class and over the classes, under names that a tracker takes.
+    """Return the mean of each metric by class and over classes, under names that MLflow accepts.
 
-    E.g. `dice/GTVp`, `dice/mean`, and `empty/GTVp`, the number of cases to which the rule for empty masks was applied.
+    For example `dice/GTVp`, `dice/mean`, and `empty/GTVp`, the number of cases with an empty mask.
     """
     by_class = _grouped([row for row in rows if row.dice is not None], lambda row: row.class_name)
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for metric in METRICS if by_class else ():
-        found |= {f"{metric}/{plain(name)}": _mean(group, metric) for name, group in by_class.items()}
-        found[f"{metric}/mean"] = fmean(_mean(group, metric) for group in by_class.values())
-    return found | {f"empty/{plain(n)}": float(sum(bool(r.empty) for r in group)) for n, group in by_class.items()}
+        values |= {f"{metric}/{plain(name)}": _mean(group, metric) for name, group in by_class.items()}
+        values[f"{metric}/mean"] = fmean(_mean(group, metric) for group in by_class.values())
+    return values | {f"empty/{plain(n)}": float(sum(bool(r.empty) for r in group)) for n, group in by_class.items()}
 
 
 def _cells(rows: Sequence[Row], classes: Sequence[Sequence[Row]]) -> list[str]:
-    """Return the cells behind a line's name, for all of its rows and the same rows by class."""
+    """Return the cells of a line after its name, from all of its rows and the same rows by class."""
     of_case = [_mean(group, "dice") for group in _grouped(rows, lambda row: row.case).values()]
     dice, hd95_mm, assd_mm, nsd = (fmean(_mean(group, metric) for group in classes) for metric in METRICS)
     spread = f" ± {stdev(of_case):.3f}" if len(of_case) > 1 else ""
@@ -236,5 +234,5 @@ def _grouped(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[R
 
 
 def plain(name: str) -> str:
-    """Return a class name without what a tracker refuses in the name of a metric."""
+    """Return a class name without the characters that MLflow rejects in the name of a metric."""
     return re.sub(r"[^\w. :-]|^\.+", "_", name)
