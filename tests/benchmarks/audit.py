@@ -32,7 +32,7 @@ from wsseg.core.terminal import Terminal
 from wsseg.dataset.annotation_json import ignore_value
 from wsseg.dataset.dataset_json import read_classes
 from wsseg.dataset.labelmaps import read_label
-from wsseg.evaluation.labels import label_maps
+from wsseg.evaluation.pairs import label_maps
 
 Floats = npt.NDArray[np.float64]
 

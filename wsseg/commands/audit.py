@@ -15,7 +15,7 @@ from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.dataset_json import read_classes
-from wsseg.evaluation.labels import label_maps
+from wsseg.evaluation.pairs import label_maps
 
 
 def draw(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:

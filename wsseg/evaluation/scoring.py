@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from wsseg.core.cases import IGNORE, Spacing
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, and_more
 from wsseg.core.files import whole_file
 from wsseg.core.reporter import Reporter
-from wsseg.evaluation.labels import Examined, Pair, examine, find_pairs, label_maps
 from wsseg.evaluation.metrics import score
+from wsseg.evaluation.pairs import Pair, PairCheck, check_pair, find_pairs, label_maps
 from wsseg.volumes.types import Array
 
 NO_REFERENCE = "no dense reference"
@@ -81,49 +81,48 @@ def score_case(
 def score_folder(
     predictions: Path, references: Path, classes: Mapping[int, str] | None, tolerance_mm: float, report: Reporter
 ) -> list[Row]:
-    """Score every prediction of a folder against the reference of the same name, once all files were found sound.
+    """Score every prediction of a folder against the reference of the same name, after checking all files.
 
     Args:
-        predictions: A folder of label maps, CASE.nii.gz.
-        references: A folder of dense label maps. A prediction that has none here, or one with unannotated voxels, gets
-            a row that says so in place of scores.
+        predictions: Folder of label maps, CASE.nii.gz.
+        references: Folder of dense label maps. A prediction without reference, or whose reference has unannotated
+            voxels, gets a row with a note instead of scores.
         classes: Value -> name; None takes them from `dataset.json` beside the references or in the predictions, else
-            from the values found.
+            from the values in the files.
         tolerance_mm: See `metrics.score`.
-        report: Told what could not be scored.
+        report: Shows progress, and what could not be scored.
 
     Raises:
         DataError: With every fault of every file: unreadable, on another grid than its reference, or with values that
             are no class.
     """
     pairs, classes = find_pairs(predictions, references, classes)
-    seen: dict[str, Examined] = {}
+    checks: dict[str, PairCheck] = {}
     with report.progress("checking", len(pairs)) as bar:
         for pair in pairs:
-            seen[pair.case] = examine(pair, classes)
+            checks[pair.case] = check_pair(pair, classes)
             bar.advance(pair.case)
-    if faults := [fault for examined in seen.values() for fault in examined.faults]:
+    if faults := [fault for check in checks.values() for fault in check.faults]:
         raise DataError(faults)
     if classes is None:
-        found = {value for examined in seen.values() for value in examined.values}
-        classes = {value: f"class {value}" for value in sorted(found - {0, IGNORE})}
-    if unscored := [case for case, examined in seen.items() if not examined.dense]:
-        more = f" and {len(unscored) - 10} more" if len(unscored) > 10 else ""
-        report.say(f"{NO_REFERENCE}, so no score: {', '.join(unscored[:10])}{more}")
-    there = label_maps(references).keys()
-    if missing := len(there - seen.keys()):
-        report.say(f"no prediction, so no score: {missing} of the {len(there)} cases in {references.name}")
+        values = {value for check in checks.values() for value in check.values}
+        classes = {value: f"class {value}" for value in sorted(values - {0, IGNORE})}
+    if unscored := [case for case, check in checks.items() if not check.dense]:
+        report.say(f"{NO_REFERENCE}, so no score: {and_more(unscored)}")
+    with_reference = label_maps(references).keys()
+    if missing := len(with_reference - checks.keys()):
+        report.say(f"no prediction, so no score: {missing} of the {len(with_reference)} cases in {references.name}")
     rows: list[Row] = []
     with report.progress("scoring", len(pairs)) as bar:
         for pair in pairs:
-            dense = seen[pair.case].dense
+            dense = checks[pair.case].dense
             rows += _score_pair(pair, classes, tolerance_mm) if dense else [Row(pair.case, note=NO_REFERENCE)]
             bar.advance(pair.case)
     return rows
 
 
 def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> list[Row]:
-    """Read a case again and score it: to keep them all from the check on would fill the memory."""
+    """Read a case again and score it: keeping all cases from the check on would need too much memory."""
     prediction, reference = pair.read()
     return score_case(pair.case, prediction.array, reference.array, reference.grid.spacing_mm, classes, tolerance_mm)
 
