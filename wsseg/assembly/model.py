@@ -15,6 +15,7 @@ from wsseg.core.errors import DataError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.dataset.folder import Modality
 from wsseg.prediction.predictor import Predictor
+from wsseg.recipe.outside import faults_against, used_by
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
 from wsseg.training.branches import Branches
@@ -50,13 +51,14 @@ class Model:
 
 def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
     """Return the notes that are stored with a run's weights, so that they can be used without the dataset."""
-    dataset = prepared.dataset
+    dataset, plugins = prepared.dataset, used_by(recipe)
     return {
         "recipe": recipe.resolved(),
         "modalities": [[m.name, m.channel, m.number] for m in dataset.modalities],
         "classes": list(dataset.classes),
         "ending": dataset.ending,
         "preprocessing": json.loads(prepared.preprocessing.model_dump_json()),
+        **({"plugins": [plugin.record() for plugin in plugins]} if plugins else {}),
     }
 
 
@@ -68,6 +70,9 @@ def load_model(run: Path, mirror: bool | None = None) -> Model:
         )
     tensors, notes = read_tensors(run / "weights")
     recipe = recipe_from(notes["recipe"])
+    needed = [record for record in notes.get("plugins", []) if record["name"].startswith("networks.")]
+    if faults := faults_against(needed, run):  # terms are not built to predict
+        raise DataError(faults)
     preprocessing = Preprocessing.model_validate(notes["preprocessing"])
     classes = tuple(notes["classes"])
     device = choose_device(recipe.training.device if recipe.training.device != "cuda" else "auto")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wsseg.cli.options import Folds, Gpus, Jobs, Overrides, Place, RecipePath
+from wsseg.cli.options import Folds, Gpus, Jobs, Overrides, Place, Plugins, RecipePath
 from wsseg.cli.stopping import COMPARISON_RESUMABLE, clean_exit
 
 
@@ -28,17 +28,20 @@ def compare(
     jobs: Jobs = 1,
     on: Place = "local",
     gpus: Gpus = 1.0,
+    plugin: Plugins = None,
 ) -> None:
     """Train recipes on the same folds and seeds, and report each one's difference from the reference."""
     with clean_exit(COMPARISON_RESUMABLE):
         from wsseg.commands import _candidates, compare
         from wsseg.core.terminal import Terminal
+        from wsseg.recipe.outside import use_files
 
-        request = compare.ComparisonRequest(
-            candidates=_candidates.read_candidates(recipes), out=out, against=against, folds=folds, seeds=seeds,
-            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
-        )  # fmt: skip
-        compare.compare(request, compare.typed_command(sys.argv), Terminal())
+        with use_files(plugin or []):
+            request = compare.ComparisonRequest(
+                candidates=_candidates.read_candidates(recipes), out=out, against=against, folds=folds, seeds=seeds,
+                execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+            )  # fmt: skip
+            compare.compare(request, compare.typed_command(sys.argv), Terminal())
 
 
 def ablate(
@@ -50,14 +53,17 @@ def ablate(
     jobs: Jobs = 1,
     on: Place = "local",
     gpus: Gpus = 1.0,
+    plugin: Plugins = None,
 ) -> None:
     """Train a recipe without each of its terms in turn, and report which of them help."""
     with clean_exit(COMPARISON_RESUMABLE):
         from wsseg.commands import ablate, compare
         from wsseg.core.terminal import Terminal
+        from wsseg.recipe.outside import use_files
 
-        request = ablate.AblationRequest(
-            recipe=recipe, overrides=tuple(overrides or ()), out=out, folds=folds, seeds=seeds,
-            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
-        )  # fmt: skip
-        ablate.ablate(request, compare.typed_command(sys.argv), Terminal())
+        with use_files(plugin or []):
+            request = ablate.AblationRequest(
+                recipe=recipe, overrides=tuple(overrides or ()), out=out, folds=folds, seeds=seeds,
+                execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+            )  # fmt: skip
+            ablate.ablate(request, compare.typed_command(sys.argv), Terminal())

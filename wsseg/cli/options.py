@@ -15,6 +15,14 @@ Overrides = Annotated[
 ]
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; `wsseg recipes` lists examples.")]
 
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", metavar="FILE.py",
+        help="A term, network or fusion block of your own, named in the recipe as the file is. Its code is run.",
+    ),
+]  # fmt: skip
+
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Number of processes. Default: one per core if there are enough cases.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wsseg.cli.options import Overrides, RecipePath
+from wsseg.cli.options import Overrides, Plugins, RecipePath
 from wsseg.cli.stopping import clean_exit
 
 
@@ -16,13 +16,16 @@ def train(
     overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option(help="Directory of the run. Default: runs/NAME/TIME.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue from the run's latest checkpoint.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Train a recipe, score its held-out cases, and keep the run."""
     with clean_exit():
         from wsseg.commands.train import train as run
         from wsseg.core.terminal import Terminal
+        from wsseg.recipe.outside import use_files
 
-        run(recipe, overrides or [], run_dir, resume, Terminal())
+        with use_files(plugin or []):
+            run(recipe, overrides or [], run_dir, resume, Terminal())
 
 
 def predict(
@@ -33,13 +36,16 @@ def predict(
     mirror: Annotated[
         bool | None, typer.Option(help="Average over mirrored inputs. Default: the recipe's prediction.mirror.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Segment new cases with a finished run."""
     with clean_exit():
         from wsseg.commands.predict import predict as run_command
         from wsseg.core.terminal import Terminal
+        from wsseg.recipe.outside import use_files
 
-        run_command(run, images, out, probabilities, mirror, Terminal())
+        with use_files(plugin or []):
+            run_command(run, images, out, probabilities, mirror, Terminal())
 
 
 def evaluate(
@@ -56,13 +62,15 @@ def evaluate(
         run(predictions, references, out, tolerance_mm, Terminal())
 
 
-def check(recipe: RecipePath, overrides: Overrides = None) -> None:
+def check(recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None) -> None:
     """Report every fault of a recipe and its data, without training."""
     with clean_exit():
         from wsseg.commands.check import check as run
         from wsseg.core.terminal import Terminal
+        from wsseg.recipe.outside import use_files
 
-        run(recipe, overrides or [], Terminal())
+        with use_files(plugin or []):
+            run(recipe, overrides or [], Terminal())
 
 
 def sync(

@@ -13,6 +13,7 @@ from wsseg.commands import _fairness
 from wsseg.commands._runs import recipe_of
 from wsseg.core.errors import RecipeError, collecting, did_you_mean
 from wsseg.executors.tasks import Task
+from wsseg.recipe.outside import typed_options
 from wsseg.recipe.reading import read_recipe
 from wsseg.recipe.schema import Recipe
 from wsseg.tracking.record import last_step
@@ -120,7 +121,7 @@ def _task(candidate: Candidate, recipe: Recipe, *, fold: int, seed: int, folder:
     own = [f"data.fold={fold}", f"seed={seed}", f"tracking.experiment={experiment}"]
     if candidate.name != recipe.name:  # candidates may share a recipe: MLflow shows the candidate's name
         own.append(f"name={_slug(candidate.name)}")
-    words = (*candidate.overrides, *own, "--run-dir", str(folder), "--resume")
+    words = (*candidate.overrides, *own, *typed_options(), "--run-dir", str(folder), "--resume")
     return Task(
         name=f"{candidate.name}, fold {fold}, seed {seed}",
         steps=(("train", str(candidate.recipe), *words),),

@@ -45,7 +45,8 @@ def stale(folder: Path, recipe: Recipe) -> list[str]:
         return []
     changes = _differences(_deciding(recipe_of(folder)), _deciding(run.as_begun(recipe)), "now")
     remedy = "choose another --out, give the recipe another name, or delete that run to train it again"
-    return [f"{folder}: has finished with another recipe ({changes}); {remedy}"] if changes else []
+    other = [f"{folder}: has finished with another recipe ({changes}); {remedy}"] if changes else []
+    return other + run.plugin_faults()
 
 
 def _mixed(name: str, runs: Mapping[Path, Recipe]) -> list[str]:

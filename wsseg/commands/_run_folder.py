@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.data.store import CachedCase
 from wsseg.evaluation.scoring import Row, read_csv
+from wsseg.recipe.outside import OutsidePlugin, faults_against
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
 
@@ -46,6 +47,8 @@ class RunFolder:
             if not resume:
                 raise RecipeError(f"{path}: holds a run already; continue it (--resume), or choose another --run-dir")
             run._check_same(run.as_begun(recipe), run.read("resolved.json"))
+            if faults := run.plugin_faults():
+                raise RecipeError(faults)
         elif resume:
             report.say(f"{path} holds no run yet, so a new one begins")
         try:
@@ -127,6 +130,20 @@ class RunFolder:
             entry = entries.setdefault(case.name, {"patient": case.patient, "for": []})
             entry["for"] = sorted({*entry["for"], purpose})
         self.write("opened.json", entries)
+
+    def keep_plugins(self, plugins: Sequence[OutsidePlugin]) -> list[Path]:
+        """Keep name, version and sha256 of plug-ins from outside, and a copy of those that are single files."""
+        if not plugins:
+            return []
+        copies = [self.path / "plugins" / f"{plugin.name}.py" for plugin in plugins if not plugin.version]
+        for copy, plugin in zip(copies, (plugin for plugin in plugins if not plugin.version), strict=True):
+            write_safely(copy, plugin.path.read_bytes())
+        return [self.write("plugins.json", {"plugins": [plugin.record() for plugin in plugins]}), *copies]
+
+    def plugin_faults(self) -> list[str]:
+        """Return which plug-ins from outside that the run was begun with are missing, or are other code now."""
+        kept = self.read("plugins.json")["plugins"] if (self.path / "plugins.json").is_file() else []
+        return faults_against(kept, self.path)
 
     def _check_same(self, recipe: Recipe, resolved: Mapping[str, Any]) -> None:
         """Raise RecipeError with every setting that differs from those the run began with."""

@@ -14,6 +14,7 @@ from wsseg.commands._training import train_and_score, train_beside
 from wsseg.core.reporter import Reporter, Silent
 from wsseg.distributed.runtime import join_processes
 from wsseg.evaluation.scoring import plain
+from wsseg.recipe.outside import used_by
 from wsseg.recipe.schema import Recipe
 from wsseg.tracking.record import git_commit, versions
 from wsseg.tracking.tracker import Tracker
@@ -85,7 +86,8 @@ def _keep_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Sequ
     if context.world.rank > 0:
         context.run.check_plan(plan)
         return []
-    return [context.run.keep_plan(plan), *context.run.keep_recipe(context.recipe, path, overrides)]
+    run, recipe = context.run, context.recipe
+    return [run.keep_plan(plan), *run.keep_plugins(used_by(recipe)), *run.keep_recipe(recipe, path, overrides)]
 
 
 def _plan(context: RunContext, typed: Recipe) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def _open_tracker(context: RunContext) -> Tracker:
             "precision": parts.precision,
             "processes": str(context.world.world),
             "dataset": prepared.dataset.name,
+            **{f"plugin.{p.key}": f"{p.source} {p.version} sha256:{p.sha256}" for p in used_by(recipe)},
             "mlflow.source.git.commit": commit,
             "mlflow.note.content": f"{recipe.name} on {prepared.dataset.name}, fold {recipe.data.fold} of "
             f"{recipe.data.folds}, {recipe.training.iterations} iterations. Run directory: `{context.run.path}`",

@@ -1,41 +1,46 @@
-"""A name in a recipe -> the one class in the file of that name; the class's signature is its schema."""
+"""A name in a recipe -> the class of that name; the class's signature is the schema of its recipe entry."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from wsseg.core.errors import RecipeError, did_you_mean
+from wsseg.recipe import outside
+from wsseg.recipe.source import class_name, plugin_files
 
 T = TypeVar("T")
 
 
-def names(room: str) -> tuple[str, ...]:
-    """List the plug-ins of a room, e.g. `names("supervision")`: its files, but for those that begin with `_`."""
-    folder = Path(__file__).parent.parent.joinpath(*room.split("."))
-    return tuple(sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_")))
+def names(package: str) -> tuple[str, ...]:
+    """List the plug-ins of a package, e.g. `names("supervision")`: its own files, and those from outside."""
+    return tuple(sorted({*plugin_files(package), *outside.names(package)}))
 
 
-def find(room: str, name: str, kind: type[T]) -> type[T]:
-    """Return the class that `name` stands for in `room`.
+def find(package: str, name: str, kind: type[T]) -> type[T]:
+    """Return the class that a name stands for in a package.
 
     Raises:
-        RecipeError: There is no such file; the message says which come near.
+        RecipeError: There is no plug-in of this name (the message says which come near), or there are two.
     """
-    if name not in names(room):
-        raise RecipeError(f"there is no {name!r} in wsseg/{room.replace('.', '/')}{did_you_mean(name, names(room))}")
-    module = importlib.import_module(f"wsseg.{room}.{name}")
-    found = getattr(module, "".join(part.capitalize() for part in name.split("_")))
-    if not (inspect.isclass(found) and issubclass(found, kind)):
-        raise TypeError(f"wsseg/{room}/{name}.py must hold a {kind.__name__} named after the file")
-    return found
+    known = names(package)
+    if name not in known:
+        hint = did_you_mean(name, known)
+        own = "" if "did you mean" in hint else "; to use a file of your own: --plugin FILE.py"
+        raise RecipeError(f"there is no {name!r} in wsseg/{package.replace('.', '/')}{hint}{own}")
+    from_outside = outside.find(package, name)
+    if from_outside is not None:
+        plugin: object = from_outside.plugin
+    else:
+        plugin = getattr(importlib.import_module(f"wsseg.{package}.{name}"), class_name(name))
+    if not (inspect.isclass(plugin) and issubclass(plugin, kind)):
+        raise TypeError(f"the plug-in {package}.{name} must be a {kind.__name__} named after its file")
+    return plugin
 
 
 def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
@@ -43,11 +48,11 @@ def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) ->
 
     Args:
         plugin: The class.
-        arguments: What the recipe says, without the engine's own words.
-        where: The entry's place in the recipe, e.g. `supervision.gated_crf`, for the messages.
+        arguments: The entry's keys without `use`, `weight` and others that every entry has.
+        where: The entry's dotted key, e.g. `supervision.gated_crf`, for the messages.
 
     Returns:
-        The arguments as the class wants them, and every fault: unknown key, wrong type, missing argument.
+        The arguments as the class takes them, and every fault: unknown key, wrong type, missing argument.
     """
     namespace = vars(sys.modules[plugin.__module__])
     parameters = [
@@ -66,17 +71,22 @@ def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) ->
 
 
 def sentences(error: ValidationError, known: list[str]) -> list[str]:
-    """Turn pydantic's findings into `.key: what is wrong` lines."""
+    """Return pydantic's errors as lines `.key: what is wrong, got what`."""
     lines = []
-    for finding in error.errors():
-        key = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("function-", "tuple[")))
-        if finding["type"] == "extra_forbidden":
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("function-", "tuple[")))
+        if fault["type"] == "extra_forbidden":
             lines.append(f".{key}: unknown key{did_you_mean(key.rsplit('.', 1)[-1], known)}")
-        elif finding["type"] == "missing":
+        elif fault["type"] == "missing":
             lines.append(f".{key}: missing; it has no default")
-        elif finding["type"] == "value_error":
-            lines.append(f".{key}: {finding['ctx']['error']}, got {finding['input']!r}")
+        elif fault["type"] == "value_error":
+            lines.append(f".{key}: {fault['ctx']['error']}, got {_short(fault['input'])}")
         else:
-            said = str(finding["msg"])
-            lines.append(f".{key}: {said[:1].lower()}{said[1:]}, got {finding['input']!r}")
+            message = str(fault["msg"])
+            lines.append(f".{key}: {message[:1].lower()}{message[1:]}, got {_short(fault['input'])}")
     return lines
+
+
+def _short(value: object, length: int = 100) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 4]} ..."
