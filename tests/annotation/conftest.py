@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocol import DenseCase
 
 
 def make_blobs(shape: tuple[int, int, int] = (44, 40, 20), seed: int = 0) -> np.ndarray:
@@ -28,14 +28,14 @@ def blobs() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def dense() -> Callable[..., Dense]:
+def dense() -> Callable[..., DenseCase]:
     """Return a maker of cases; by default of the made-up label."""
 
     def make(
         label: np.ndarray | None = None, name: str = "a", spacing_mm: tuple[float, ...] = (1.5, 1.5, 3.0)
-    ) -> Dense:
+    ) -> DenseCase:
         label = make_blobs() if label is None else label
         x, y, z = spacing_mm
-        return Dense(name, label, max(4, int(label[label < 250].max(initial=0)) + 1), (x, y, z))
+        return DenseCase(name, label, max(4, int(label[label < 250].max(initial=0)) + 1), (x, y, z))
 
     return make

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsseg.annotation.measure import Look, look_of, measure_sets, way_mm
+from wsseg.annotation.measure import StrokeMeasurements, measure_sets, measure_strokes, path_length_mm
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.volumes import nifti
@@ -22,37 +22,37 @@ def plane(slices: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_way_is_measured_in_mm_with_a_pixel_more() -> None:
     steps = np.array([[0, 0], [1, 1], [1, 2], [2, 2]])
-    assert way_mm(steps, (3.0, 4.0)) == pytest.approx(5 + 4 + 3 + 12**0.5)
-    assert way_mm(steps[:1], (2.0, 2.0)) == 2.0
+    assert path_length_mm(steps, (3.0, 4.0)) == pytest.approx(5 + 4 + 3 + 12**0.5)
+    assert path_length_mm(steps[:1], (2.0, 2.0)) == 2.0
 
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_straight_stroke_has_its_length_width_and_depth(width: int) -> None:
     label, drawn = plane()
     drawn[0, 20 - width // 2 : 21 + width // 2, 20:60] = 1
-    look = look_of(label, drawn, 1, (0.5, 0.5))
-    assert look.a_slice == [1]
+    look = measure_strokes(label, drawn, 1, (0.5, 0.5))
+    assert look.per_slice == [1]
     assert look.lengths_mm[0] == pytest.approx(40 * 0.5, rel=0.07)
     assert look.widths_mm[0] == pytest.approx(width * 0.5, rel=0.07)
     assert max(look.depths_mm) == pytest.approx(11 * 0.5), "the middle row is the eleventh from either side"
     assert max(look.depths) == 1.0
-    assert (look.drawn, look.voxels, look.outside) == (40 * width, 21 * 61, 0)
+    assert (look.annotated, look.voxels, look.outside) == (40 * width, 21 * 61, 0)
 
 
 def test_strokes_are_counted_slice_by_slice_and_what_lies_wrong_is() -> None:
     label, drawn = plane(3)
     drawn[0, 12:14, 12:40], drawn[0, 26, 12:40], drawn[2, 20, 60:75] = 1, 1, 1
-    look = look_of(label, drawn, 1, (1.0, 1.0))
-    assert look.a_slice == [2, 1]
+    look = measure_strokes(label, drawn, 1, (1.0, 1.0))
+    assert look.per_slice == [2, 1]
     assert look.outside == 4
-    assert len(look.depths) == look.drawn - 4
+    assert len(look.depths) == look.annotated - 4
 
 
 def test_where_the_dense_label_says_nothing_a_stroke_is_not_wrong() -> None:
     label, drawn = plane()
     label[0, 10:31, 60:71] = IGNORE
     drawn[0, 20, 50:75] = 1
-    assert look_of(label, drawn, 1, (1.0, 1.0)).outside == 4, "71 to 74 are background"
+    assert measure_strokes(label, drawn, 1, (1.0, 1.0)).outside == 4, "71 to 74 are background"
 
 
 def test_looks_of_several_cases_are_one() -> None:
@@ -60,9 +60,9 @@ def test_looks_of_several_cases_are_one() -> None:
     for row in (12, 20):
         label, drawn = plane()
         drawn[0, row, 20:60] = 1
-        looks.append(look_of(label, drawn, 1, (1.0, 1.0)))
-    both = Look.of_all(looks)
-    assert (both.drawn, both.a_slice, len(both.lengths_mm)) == (80, [1, 1], 2)
+        looks.append(measure_strokes(label, drawn, 1, (1.0, 1.0)))
+    both = StrokeMeasurements.pooled(looks)
+    assert (both.annotated, both.per_slice, len(both.lengths_mm)) == (80, [1, 1], 2)
     assert both.depths_mm.tolist() == [*looks[0].depths_mm.tolist(), *looks[1].depths_mm.tolist()]
     assert both.depths_mm.nbytes + both.depths.nbytes == 80 * 8, "dense sets have millions of voxels"
 
@@ -83,7 +83,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_two_sets_stand_beside_each_other(root: Path, recorder: Any) -> None:
     looks = measure_sets(root, ["mine", "hers"], "x", recorder)
-    assert looks["mine"]["organ"].a_slice == [1] * 12
+    assert looks["mine"]["organ"].per_slice == [1] * 12
     (table,) = recorder.tables.values()
     assert [row[:2] for row in table[1:]] == [[c, s] for c in ("background", "organ") for s in ("mine", "hers")]
     assert table[3][2:] == table[4][2:]
@@ -101,8 +101,8 @@ def test_0_may_be_what_nobody_drew_and_files_may_end_in_nii(root: Path, recorder
             array = np.where(volume.array == 1, 1, 0).astype(np.uint8)
             nifti.write(file.with_name(file.name.replace(".nii.gz", ending)), array, volume.grid)
     looks = measure_sets(root, ["mine"], "x", recorder)["mine"]
-    assert looks["background"].drawn == 0
-    assert looks["organ"].a_slice == [1] * 12
+    assert looks["background"].annotated == 0
+    assert looks["organ"].per_slice == [1] * 12
 
 
 def test_all_that_keeps_sets_from_being_compared_is_said(root: Path, recorder: Any) -> None:

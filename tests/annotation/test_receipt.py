@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wsseg.annotation import receipt
-from wsseg.annotation.protocol import Dense, Drawing, Effort, Seconds
+from wsseg.annotation.protocol import DenseCase, Effort, Seconds, SimulatedAnnotation
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.core.cases import IGNORE
 
@@ -15,13 +15,15 @@ CLASSES = ("background", "a", "b")
 PRICED = Strokes(name="mine", seconds=Seconds(case=60, slice=10, stroke=5, point=1, box=2, outline=3))
 
 
-def case(seed: int = 0) -> tuple[Dense, Drawing]:
+def case(seed: int = 0) -> tuple[DenseCase, SimulatedAnnotation]:
     random = np.random.default_rng(seed)
     label = random.integers(0, 2, (4, 5, 6)).astype(np.uint8)
     drawn = np.where(random.random(label.shape) < 0.1, label, IGNORE).astype(np.uint8)
     label[0, 0, 2:4], drawn[0, 0] = 2, IGNORE
     effort = Effort(case=1, slice=4, stroke=7, point=3, box=2, outline=1)
-    return Dense(f"case_{seed}", label, 3, (1.0, 1.0, 1.0)), Drawing(drawn, (3, 4, 0), effort, 2, ((), (0, 1), (2, 3)))
+    return DenseCase(f"case_{seed}", label, 3, (1.0, 1.0, 1.0)), SimulatedAnnotation(
+        drawn, (3, 4, 0), effort, 2, ((), (0, 1), (2, 3))
+    )
 
 
 def test_every_class_is_counted() -> None:
@@ -30,9 +32,9 @@ def test_every_class_is_counted() -> None:
     for value, tally in enumerate(counted.classes):
         places = [p for p in np.ndindex(4, 5, 6) if dense.label[p] == value]
         drawn = [p for p in np.ndindex(4, 5, 6) if drawing.label[p] == value]
-        assert (tally.voxels, tally.drawn) == (len(places), len(drawn))
+        assert (tally.voxels, tally.annotated) == (len(places), len(drawn))
         assert (tally.present, tally.slices) == (len({p[2] for p in places}), len({p[2] for p in drawn}))
-        assert tally.slices_missed == len(set(drawing.asked[value]) - {p[2] for p in drawn})
+        assert tally.slices_missed == len(set(drawing.requested_slices[value]) - {p[2] for p in drawn})
         assert tally.marks == drawing.marks[value]
     assert [tally.missed for tally in counted.classes] == [0, 0, 1]
     assert counted.classes[2].slices_missed == 2
@@ -51,17 +53,17 @@ def test_the_record_holds_the_set_and_each_case_and_is_json() -> None:
     assert kept["minutes"] == pytest.approx(3 * 145 / 60, abs=0.01)
     assert kept["effort"]["stroke"] == 21
     assert kept["classes"]["b"]["cases_missed"] == 3
-    drawn = sum(receipt.total.drawn for receipt in receipts)
+    drawn = sum(receipt.total.annotated for receipt in receipts)
     assert kept["annotated_share"] == drawn / (3 * 120)
     assert sum(entry["voxels"] for entry in kept["classes"].values()) == drawn
-    assert kept["by_case"]["case_1"]["classes"]["a"]["voxels"] == receipts[1].classes[1].drawn
-    said = receipt.line(kept, "mine", "case_1")
+    assert kept["by_case"]["case_1"]["classes"]["a"]["voxels"] == receipts[1].classes[1].annotated
+    said = receipt.summary_line(kept, "mine", "case_1")
     assert said.startswith("mine: case_1, 7 strokes, 3 points, 2 boxes, 1 outline in 4 slices, ")
     assert said.endswith("% of the voxels, about 2.4 minutes")
-    assert receipt.line(kept, "all", "case_1").startswith("all (mine): case_1")
-    assert receipt.line({"ignore_value": 3}, "hers", "case_1") == "hers: case_1"
+    assert receipt.summary_line(kept, "all", "case_1").startswith("all (mine): case_1")
+    assert receipt.summary_line({"ignore_value": 3}, "hers", "case_1") == "hers: case_1"
     timed = {"ignore_value": 3, "by_case": {"case_1": {"minutes": 4}}}
-    assert receipt.line(timed, "hers", "case_1") == "hers: case_1", "a person's receipt may hold anything"
+    assert receipt.summary_line(timed, "hers", "case_1") == "hers: case_1", "a person's receipt may hold anything"
 
 
 def test_many_cases_are_shown_by_three(recorder: Any) -> None:
@@ -69,9 +71,9 @@ def test_many_cases_are_shown_by_three(recorder: Any) -> None:
     few, many = receipts, receipts * 7
     for shown, expected in ((few, 3), (many, 3)):
         recorder.tables.clear()
-        receipt.show("title", CLASSES, shown, recorder)
+        receipt.show_receipt("title", CLASSES, shown, recorder)
         by_class, by_case = recorder.tables.values()
         assert [row[0] for row in by_class[1:]] == [*CLASSES, "all"]
         assert len(by_case) == 1 + expected
         assert {row[-2] for row in by_case[1:]} == {"b"}
-    assert [row[0].split(":")[0] for row in by_case[1:]] == ["least", "middle", "most"]
+    assert [row[0].split(":")[0] for row in by_case[1:]] == ["least", "median", "most"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from wsseg.annotation.regions import Region, ball, grown, inside_class, put_ball, regions, shortest_way
+from wsseg.annotation.regions import Component, ball, components, grow_box, inside_class, put_ball, shortest_path
 from wsseg.core.cases import IGNORE
 
 
@@ -16,7 +16,7 @@ def test_regions_are_the_connected_parts_each_in_its_box() -> None:
     label = np.random.default_rng(1).integers(0, 4, (9, 8, 7)).astype(np.uint8)
     for value in range(4):
         numbered, count = ndimage.label(label == value, np.ones((3, 3, 3)))
-        found = list(regions(label, value))
+        found = list(components(label, value))
         assert len(found) == count
         again = np.zeros(label.shape, bool)
         for region in found:
@@ -25,7 +25,7 @@ def test_regions_are_the_connected_parts_each_in_its_box() -> None:
             assert len(np.unique(numbered[region.box][region.mask])) == 1
             again[region.box] |= region.mask
         assert np.array_equal(again, label == value)
-    assert not list(regions(label, 9))
+    assert not list(components(label, 9))
 
 
 @given(st.floats(0, 9), st.tuples(*[st.floats(0.3, 5)] * 3))
@@ -55,7 +55,7 @@ def test_a_ball_is_clipped_to_its_class_and_to_the_volume() -> None:
 
 def test_a_box_grows_by_whole_voxels() -> None:
     box = (slice(3, 5), slice(0, 4), slice(6, 9))
-    assert grown(box, 3.0, (1.0, 2.0, 3.0), (20, 20, 10)) == (slice(0, 8), slice(0, 5), slice(5, 10))
+    assert grow_box(box, 3.0, (1.0, 2.0, 3.0), (20, 20, 10)) == (slice(0, 8), slice(0, 5), slice(5, 10))
 
 
 def length_mm(way: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
@@ -86,10 +86,10 @@ def test_ways_are_the_shortest_that_stay_inside(seed: int) -> None:
     mask = random.random((8, 9, 6)) < 0.45
     numbered, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     mask = numbered == np.bincount(numbered.ravel())[1:].argmax() + 1
-    region = Region(1, (slice(0, 8), slice(0, 9), slice(0, 6)), mask)
+    region = Component(1, (slice(0, 8), slice(0, 9), slice(0, 6)), mask)
     places = np.argwhere(mask)
     start, end = places[0], places[-1]
-    way = shortest_way(region, start, end, spacing_mm)
+    way = shortest_path(region, start, end, spacing_mm)
     assert (way[0] == start).all() and (way[-1] == end).all()
     assert mask[tuple(way.T)].all()
     assert np.abs(np.diff(way, axis=0)).max() == 1
@@ -98,7 +98,7 @@ def test_ways_are_the_shortest_that_stay_inside(seed: int) -> None:
 
 
 def test_where_nothing_lies_between_the_way_is_straight() -> None:
-    region = Region(1, (slice(0, 9), slice(0, 9), slice(0, 9)), np.ones((9, 9, 9), bool))
-    way = shortest_way(region, np.array([0, 0, 0]), np.array([8, 4, 2]), (1.0, 1.0, 1.0))
+    region = Component(1, (slice(0, 9), slice(0, 9), slice(0, 9)), np.ones((9, 9, 9), bool))
+    way = shortest_path(region, np.array([0, 0, 0]), np.array([8, 4, 2]), (1.0, 1.0, 1.0))
     for n, at in enumerate(way):
         assert np.abs(at - np.array([8, 4, 2]) * n / 8).max() <= 0.5

@@ -108,14 +108,14 @@ def test_a_bent_piece_lies_deeper_than_asked_and_is_no_longer(depth: int, shares
     inside = depths.reshape(50, 50) > depth
     outline = inside & ~ndimage.binary_erosion(inside)
     for seed in range(5):
-        piece = strokes.bent_piece(region, depth, shares, np.random.default_rng(seed))
+        piece = strokes.curved_contour_piece(region, depth, shares, np.random.default_rng(seed))
         assert outline[tuple(piece.T)].all()
         assert 1 <= len(piece) <= shares[1] * outline.sum() + 2
         assert len(piece) >= shares[0] * outline.sum() - 2
         mask = np.zeros(region.shape, bool)
         mask[tuple(piece.T)] = True
         assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
-    assert not len(strokes.bent_piece(region, 30, shares, np.random.default_rng(0)))
+    assert not len(strokes.curved_contour_piece(region, 30, shares, np.random.default_rng(0)))
 
 
 def test_border_strokes_come_where_the_border_bends() -> None:
@@ -123,7 +123,7 @@ def test_border_strokes_come_where_the_border_bends() -> None:
     bar[8:22, 10:110] = True
     ends = 0
     for seed in range(100):
-        piece = strokes.bent_piece(bar, 2, (0.02, 0.02), np.random.default_rng(seed))
+        piece = strokes.curved_contour_piece(bar, 2, (0.02, 0.02), np.random.default_rng(seed))
         ends += bool((np.abs(piece[:, 1] - 59.5) > 40).any())
     # The two ends hold about a quarter of the outline, but most of its curvature.
     assert ends > 35

@@ -1,1 +1,1 @@
-"""Strokes: how they are simulated, resampled and checked."""
+"""Sparse annotation: simulation, measurement, exchange with other tools, and audits."""

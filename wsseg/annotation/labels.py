@@ -1,4 +1,4 @@
-"""The label maps of a dataset, dense or sparse, as simulation and measurement read them."""
+"""The dense labels of a dataset, as simulation and measurement need them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from wsseg.dataset.dataset_json import read_classes, read_file_ending
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a dataset says of its dense labels.
+class DenseLabels:
+    """Metadata of the dense labels of a dataset.
 
     Attributes:
-        folder: Its labelsTr.
-        classes: Names by label value, background first.
-        ending: That of all its volumes, dataset.json's `file_ending`.
-        ignored: The value that means 'nobody knows' in labelsTr.
-        drawn: `annotated_classes` where labelsTr itself declares it, else None: what is made from it lacks the same.
+        folder: The folder labelsTr.
+        classes: Class names by label value, background first.
+        ending: `file_ending` of dataset.json.
+        ignore_value: Value of unlabelled voxels in labelsTr; None if there is none.
+        annotated_classes: Entry of labelsTr's own annotation.json, else None. Annotation made from these labels lacks
+            the same classes.
     """
 
     folder: Path
     classes: tuple[str, ...]
     ending: str
-    ignored: int | None
-    drawn: Any
+    ignore_value: int | None
+    annotated_classes: Any
 
 
-def read_truth(root: Path) -> Truth:
-    """Read what a dataset says of its dense labels; no volume is opened. Raises DataError."""
+def read_dense_labels(root: Path) -> DenseLabels:
+    """Read the metadata of the dense labels of a dataset; opens no volume. Raises DataError."""
     folder = root / "labelsTr"
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name a dataset with dense labels, or phantom:npc")
-    where, drawn = annotated_classes(folder)
-    own = where.parent == folder and "annotated_classes" in read_json(where)
-    return Truth(folder, read_classes(root), read_file_ending(root), ignore_value(folder), drawn if own else None)
+    path, entry = annotated_classes(folder)
+    own = path.parent == folder and "annotated_classes" in read_json(path)
+    return DenseLabels(folder, read_classes(root), read_file_ending(root), ignore_value(folder), entry if own else None)

@@ -1,4 +1,4 @@
-"""Strokes measured: how many, how long, how thick and how far from the border, so that sets can be compared."""
+"""Measurements of strokes (number, length, width, distance to the border), to compare annotation sets."""
 
 from __future__ import annotations
 
@@ -11,193 +11,207 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg.annotation import strokes, workers
-from wsseg.annotation.labels import read_truth
-from wsseg.annotation.protocol import AXES, Axis, Labels
+from wsseg.annotation.labels import read_dense_labels
+from wsseg.annotation.protocol import AXES, Axis
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import ignore_value
 from wsseg.dataset.labelmaps import find_label_maps, read_label
 from wsseg.volumes import nifti
+from wsseg.volumes.types import Labels
 
 _QUEEN = np.ones((3, 3), bool)
-Distances = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the strokes of one class look like, in one case or in several.
+class StrokeMeasurements:
+    """Measurements of the strokes of one class, in one case or several.
 
     Attributes:
-        drawn: Annotated voxels.
+        annotated: Annotated voxels.
         voxels: Voxels of the class in the dense labels.
-        outside: Annotated voxels that are of another class there; where the dense label is IGNORE nobody knows.
-        a_slice: Strokes (connected parts) in each slice that has any.
-        lengths_mm: Length of each stroke: the longest geodesic of its skeleton, and a pixel.
-        widths_mm: Area over length of each stroke.
-        depths_mm: Distance of each annotated voxel's centre to the nearest one outside its class, in its slice.
-        depths: The same as a share of the greatest distance in the connected region that the voxel lies in.
+        outside: Annotated voxels of another class in the dense labels. Voxels that are IGNORE there do not count.
+        per_slice: Strokes (connected components) in each slice with strokes.
+        lengths_mm: Length of each stroke: the longest geodesic of its skeleton plus one pixel.
+        widths_mm: Area divided by length of each stroke.
+        depths_mm: Distance of each annotated voxel to the nearest voxel outside its class, within its slice.
+        depths: `depths_mm` divided by the largest distance in the connected component of the class, 0 to 1.
     """
 
-    drawn: int = 0
+    annotated: int = 0
     voxels: int = 0
     outside: int = 0
-    a_slice: list[int] = field(default_factory=list)
+    per_slice: list[int] = field(default_factory=list)
     lengths_mm: list[float] = field(default_factory=list)
     widths_mm: list[float] = field(default_factory=list)
-    depths_mm: Distances = field(default_factory=lambda: np.empty(0, np.float32))
-    depths: Distances = field(default_factory=lambda: np.empty(0, np.float32))
+    depths_mm: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    depths: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
     @classmethod
-    def of_all(cls, looks: Sequence[Look]) -> Look:
-        """Return the looks of several cases as one."""
+    def pooled(cls, cases: Sequence[StrokeMeasurements]) -> StrokeMeasurements:
+        """Return the measurements of several cases together."""
         return cls(
-            *(sum(getattr(look, name) for look in looks) for name in ("drawn", "voxels", "outside")),
+            *(sum(getattr(case, name) for case in cases) for name in ("annotated", "voxels", "outside")),
             *(
-                [value for look in looks for value in getattr(look, name)]
-                for name in ("a_slice", "lengths_mm", "widths_mm")
+                [value for case in cases for value in getattr(case, name)]
+                for name in ("per_slice", "lengths_mm", "widths_mm")
             ),
-            *(np.concatenate([getattr(look, name) for look in looks]) for name in ("depths_mm", "depths")),
+            *(np.concatenate([getattr(case, name) for case in cases]) for name in ("depths_mm", "depths")),
         )
 
 
 @dataclass(frozen=True)
 class _Job:
+    """One case of a set: its dense label, its annotation, and how to read both."""
+
     case: str
     label: Path
-    drawn: Path
+    annotation: Path
     classes: int
-    ignored: int | None
-    unpainted: int | None
+    label_ignore: int | None
+    annotation_ignore: int | None
     axis: int
 
 
 def measure_sets(
     root: Path, sets: Sequence[str], axis: Axis, report: Reporter, processes: int | None = None
-) -> dict[str, dict[str, Look]]:
-    """Measure annotation sets of a dataset against its dense labels, and show a table: a row a class and set.
+) -> dict[str, dict[str, StrokeMeasurements]]:
+    """Measure annotation sets of a dataset and show a table with one row per class and set.
 
     Args:
-        root: A folder in nnU-Net v2's layout, with dense labels in labelsTr.
-        sets: Folders in it.
-        axis: Across which slices were drawn.
-        report: Shows a bar, and the table.
-        processes: See `workers.each`.
+        root: A dataset in nnU-Net v2's layout with dense labels in labelsTr.
+        sets: Annotation folders, relative to `root`.
+        axis: Normal of the annotated slices.
+        report: Shows the progress and the table.
+        processes: Number of worker processes; see `workers.each`.
+
+    Returns:
+        Set -> class name -> measurements.
 
     Raises:
-        DataError: A set or a dense label is missing, cannot be read, or they do not lie on one grid.
+        DataError: A set or a dense label is missing or cannot be read, or their grids differ.
     """
-    truth = read_truth(root)
-    classes = truth.classes
+    dense = read_dense_labels(root)
+    classes = dense.classes
     jobs: dict[str, list[_Job]] = {}
     faults: list[str] = []
     for name in sets:
-        files, unpainted = find_label_maps(root / name, (truth.ending,)), None
+        files, ignore = find_label_maps(root / name, (dense.ending,)), None
         with collecting(faults):
-            unpainted = ignore_value(root / name)
+            ignore = ignore_value(root / name)
         jobs[name] = [
-            _Job(case, truth.folder / f.name, f, len(classes), truth.ignored, unpainted, AXES[axis])
+            _Job(case, dense.folder / f.name, f, len(classes), dense.ignore_value, ignore, AXES[axis])
             for case, f in files.items()
         ]
-        faults += [] if files else [f"{root / name}: holds no *{truth.ending}"]
+        faults += [] if files else [f"{root / name}: holds no *{dense.ending}"]
     if faults:
         raise DataError(faults)
-    looks = {name: _measure_all(of, name, classes, processes, report) for name, of in jobs.items()}
-    columns = ["class", "annotation", "of class", "wrong", "a slice", "length mm", "width mm", "depth mm", "depth"]
-    rows = [[label, Path(name).name, *_cells(looks[name][label])] for label in classes for name in sets]
-    report.table(f"strokes of {root.name}: medians (and a tenth .. nine tenths)", columns, rows)
-    return looks
+    measured = {name: _measure_all(of_set, name, classes, processes, report) for name, of_set in jobs.items()}
+    columns = ["class", "annotation", "of class", "wrong", "per slice", "length mm", "width mm", "depth mm", "depth"]
+    rows = [[label, Path(name).name, *_cells(measured[name][label])] for label in classes for name in sets]
+    report.table(f"strokes of {root.name}: medians (10th .. 90th percentile)", columns, rows)
+    return measured
 
 
 def _measure_all(
     jobs: Sequence[_Job], name: str, classes: Sequence[str], processes: int | None, report: Reporter
-) -> dict[str, Look]:
-    """Measure all cases of a set; what is wrong with any is named at the end."""
-    looks: list[list[Look]] = []
+) -> dict[str, StrokeMeasurements]:
+    """Measure all cases of a set. Raises DataError with the faults of all of them."""
+    cases: list[list[StrokeMeasurements]] = []
     faults: list[str] = []
     with report.progress(f"measuring {name}", len(jobs)) as bar:
-        for job, found in zip(jobs, workers.each(_measure, jobs, processes), strict=True):
-            if isinstance(found, tuple):
-                faults += found
+        for job, result in zip(jobs, workers.each(_measure, jobs, processes), strict=True):
+            if isinstance(result, tuple):
+                faults += result
                 continue
-            looks.append(found)
+            cases.append(result)
             bar.advance(job.case)
     if faults:
         raise DataError(faults)
-    return {label: Look.of_all([found[value] for found in looks]) for value, label in enumerate(classes)}
+    return {name: StrokeMeasurements.pooled([case[c] for case in cases]) for c, name in enumerate(classes)}
 
 
-def _measure(job: _Job) -> list[Look] | tuple[str, ...]:
-    """Measure one case, class by class; or return what is wrong with it."""
+def _measure(job: _Job) -> list[StrokeMeasurements] | tuple[str, ...]:
+    """Measure one case. Returns the measurements by class, or the faults of the case."""
     try:
-        label, grid = read_label(job.label, job.classes, job.ignored)
-        drawn, other = read_label(job.drawn, job.classes, job.unpainted)
+        label, grid = read_label(job.label, job.classes, job.label_ignore)
+        annotation, other = read_label(job.annotation, job.classes, job.annotation_ignore)
     except DataError as error:
         return error.faults
-    if drawn.shape != label.shape or grid.displacement_voxels(other) > nifti.CORNER_TOLERANCE_VOXELS:
-        return (f"{job.drawn}: does not lie on the grid of {job.label}: resample one onto the other's",)
+    if annotation.shape != label.shape or grid.displacement_voxels(other) > nifti.CORNER_TOLERANCE_VOXELS:
+        return (f"{job.annotation}: does not lie on the grid of {job.label}: resample one onto the other's",)
     pixel_mm = [mm for axis, mm in enumerate(grid.spacing_mm) if axis != job.axis]
-    slices = np.moveaxis(label, job.axis, 0), np.moveaxis(drawn, job.axis, 0)
-    return [look_of(*slices, value, (pixel_mm[0], pixel_mm[1])) for value in range(job.classes)]
+    slices = np.moveaxis(label, job.axis, 0), np.moveaxis(annotation, job.axis, 0)
+    return [measure_strokes(*slices, value, (pixel_mm[0], pixel_mm[1])) for value in range(job.classes)]
 
 
-def look_of(label: Labels, drawn: Labels, value: int, pixel_mm: tuple[float, float]) -> Look:
+def measure_strokes(label: Labels, annotation: Labels, value: int, pixel_mm: tuple[float, float]) -> StrokeMeasurements:
     """Measure the strokes of one class, slice by slice.
 
     Args:
-        label: (slices, U, V) dense.
-        drawn: (slices, U, V), IGNORE where nothing was drawn.
+        label: Dense label (slices, U, V).
+        annotation: Sparse annotation (slices, U, V) with IGNORE.
         value: The class.
-        pixel_mm: Edge lengths of a pixel.
+        pixel_mm: Pixel size along U and V.
     """
-    pens = drawn == value
-    a_slice, lengths_mm, widths_mm = list[int](), list[float](), list[float]()
+    annotated = annotation == value
+    per_slice, lengths_mm, widths_mm = list[int](), list[float](), list[float]()
     depths_mm, depths = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    for place in np.flatnonzero(pens.any((1, 2))):
-        numbered, parts = ndimage.label(pens[place], structure=_QUEEN)
-        a_slice.append(parts)
+    for index in np.flatnonzero(annotated.any((1, 2))):
+        numbered, count = ndimage.label(annotated[index], structure=_QUEEN)
+        per_slice.append(count)
         for number, window in enumerate(ndimage.find_objects(numbered), 1):
-            part = np.pad(numbered[window] == number, 1)
-            length_mm = way_mm(strokes.skeleton_path(part), pixel_mm)
+            stroke = np.pad(numbered[window] == number, 1)
+            length_mm = path_length_mm(strokes.skeleton_path(stroke), pixel_mm)
             lengths_mm.append(length_mm)
-            widths_mm.append(float(part.sum()) * pixel_mm[0] * pixel_mm[1] / length_mm)
-        region = label[place] == value
-        if region.any() and not region.all():
-            depth_mm = ndimage.distance_transform_edt(region, sampling=pixel_mm)
-            held, (numbered, parts) = pens[place] & region, ndimage.label(region, structure=_QUEEN)
-            deepest = np.array(ndimage.maximum(depth_mm, numbered, np.arange(parts + 1)))
-            depths_mm.append(depth_mm[held].astype(np.float32))
-            depths.append((depth_mm[held] / deepest[numbered[held]]).astype(np.float32))
-    outside = int((pens & (label != value) & (label != IGNORE)).sum())
-    counts = int(pens.sum()), int((label == value).sum()), outside
-    return Look(*counts, a_slice, lengths_mm, widths_mm, np.concatenate(depths_mm), np.concatenate(depths))
+            widths_mm.append(float(stroke.sum()) * pixel_mm[0] * pixel_mm[1] / length_mm)
+        of_class = label[index] == value
+        if of_class.any() and not of_class.all():
+            depth_mm = ndimage.distance_transform_edt(of_class, sampling=pixel_mm)
+            inside, (numbered, count) = annotated[index] & of_class, ndimage.label(of_class, structure=_QUEEN)
+            deepest = np.array(ndimage.maximum(depth_mm, numbered, np.arange(count + 1)))
+            depths_mm.append(depth_mm[inside].astype(np.float32))
+            depths.append((depth_mm[inside] / deepest[numbered[inside]]).astype(np.float32))
+    outside = int((annotated & (label != value) & (label != IGNORE)).sum())
+    return StrokeMeasurements(
+        annotated=int(annotated.sum()),
+        voxels=int((label == value).sum()),
+        outside=outside,
+        per_slice=per_slice,
+        lengths_mm=lengths_mm,
+        widths_mm=widths_mm,
+        depths_mm=np.concatenate(depths_mm),
+        depths=np.concatenate(depths),
+    )
 
 
-def way_mm(path: strokes.Pixels, pixel_mm: tuple[float, float]) -> float:
-    """Return the length of a path from pixel to pixel, and one pixel more, since a dot has an extent too."""
+def path_length_mm(path: strokes.Pixels, pixel_mm: tuple[float, float]) -> float:
+    """Return the length of a path from pixel to pixel, plus one pixel so that a dot has a length, too."""
     steps = np.diff(path, axis=0) * np.array(pixel_mm)
     return float(np.sqrt((steps**2).sum(1)).sum() + np.sqrt(pixel_mm[0] * pixel_mm[1]))
 
 
-def _cells(look: Look) -> list[str]:
+def _cells(strokes_of_class: StrokeMeasurements) -> list[str]:
     """Return one row of the table, without class and set."""
-    if not look.a_slice:
+    m = strokes_of_class
+    if not m.per_slice:
         return ["none", *[""] * 6]
     return [
-        f"{100 * look.drawn / max(look.voxels, 1):.2f} %",
-        f"{100 * look.outside / look.drawn:.2f} %",
-        f"{np.mean(look.a_slice):.1f}",
-        _spread(look.lengths_mm),
-        f"{np.median(look.widths_mm):.1f}",
-        _spread(look.depths_mm),
-        f"{np.median(look.depths):.2f}" if len(look.depths) else "",
+        f"{100 * m.annotated / max(m.voxels, 1):.2f} %",
+        f"{100 * m.outside / m.annotated:.2f} %",
+        f"{np.mean(m.per_slice):.1f}",
+        _spread(m.lengths_mm),
+        f"{np.median(m.widths_mm):.1f}",
+        _spread(m.depths_mm),
+        f"{np.median(m.depths):.2f}" if len(m.depths) else "",
     ]
 
 
-def _spread(values: Sequence[float] | Distances) -> str:
-    """Return the median, and the tenth and the ninetieth percentile."""
+def _spread(values: Sequence[float] | npt.NDArray[np.float32]) -> str:
+    """Return the median with the 10th and the 90th percentile."""
     if not len(values):
         return ""
-    low, middle, high = np.percentile(np.asarray(values, float), (10, 50, 90))
+    low, median, high = np.percentile(np.asarray(values, float), (10, 50, 90))
     digits = 1 if high < 20 else 0
-    return f"{middle:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
+    return f"{median:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"

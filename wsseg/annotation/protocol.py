@@ -1,6 +1,6 @@
-"""What an annotation protocol is: a file of `annotations/`, a way to draw a case, and what that costs a person.
+"""Annotation protocols: base classes, the cost model, and reading a protocol file of `annotations/`.
 
-One kind is one file in `protocols/`, found by the name that stands behind `kind:`.
+Each kind of protocol is one file in `protocols/`, found by the value of `kind:`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,33 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.core.cases import Spacing
 from wsseg.core.errors import RecipeError
 from wsseg.recipe import plugins
+from wsseg.volumes.types import Labels
 
-Labels = npt.NDArray[np.integer[Any]]
-Drawn = npt.NDArray[np.uint8]
-"""A class where it was drawn, IGNORE elsewhere."""
 Axis = Literal["x", "y", "z"]
 AXES: Mapping[Axis, int] = {"x": 0, "y": 1, "z": 2}
-ROOM = "annotation.protocols"
+PACKAGE = "annotation.protocols"
 
 
 class Frozen(BaseModel):
-    """A part of a protocol file: its keys are known, and none is changed."""
+    """Base class of everything in a protocol file: unknown keys are refused, values cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A case with its truth, from which an annotation is made.
+class DenseCase:
+    """A densely labelled case, from which an annotation is simulated.
 
     Attributes:
-        name: The case's name; the randomness hangs on it.
-        label: (X, Y, Z) integers: 0 the background, 1 .. classes-1, IGNORE where nobody knows.
-        classes: C, background included.
-        spacing_mm: Edge lengths of a voxel.
+        name: Name of the case, part of the random seed.
+        label: (X, Y, Z) in {0..C-1, IGNORE}; IGNORE where the true class is unknown.
+        classes: Number of classes C, background included.
+        spacing_mm: Voxel size along x, y, z.
     """
 
     name: str
@@ -53,7 +50,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often a person does what, see `Seconds`."""
+    """Number of annotation actions by kind; `Seconds` has the time per action."""
 
     case: int = 0
     slice: int = 0
@@ -63,97 +60,111 @@ class Effort:
     outline: int = 0
 
     def __add__(self, other: Effort) -> Effort:
-        """Sum two efforts."""
+        """Return the sum of two efforts."""
         return Effort(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 class Seconds(Frozen):
-    """What a person needs for each part of the work, in seconds: the cost model.
+    """Cost model: annotation time per action, in seconds. `annotations/README.md` has the source of each default.
 
-    `annotations/README.md` says where each default comes from, and which is an assumption.
+    Args:
+        case: Opening a case and looking through it, in seconds, at least 0.
+        slice: Going to a slice in which something is drawn, in seconds, at least 0.
+        stroke: Drawing one stroke, in seconds, at least 0.
+        point: Setting one point, in seconds, at least 0.
+        box: Drawing one 3D box, in seconds, at least 0.
+        outline: Outlining one connected component of a class in one slice, in seconds, at least 0.
     """
 
     case: float = Field(default=30, ge=0)
-    """To open a case and look through it."""
     slice: float = Field(default=3, ge=0)
-    """To go to a slice in which something is drawn."""
     stroke: float = Field(default=5.5, ge=0)
     point: float = Field(default=2.4, ge=0)
     box: float = Field(default=35, ge=0)
     outline: float = Field(default=30, ge=0)
-    """To outline one connected part of a class in one slice, as dense annotation asks."""
 
     def minutes(self, effort: Effort) -> float:
-        """Return how long an effort takes."""
+        """Return the time that an effort takes, in minutes."""
         return float(sum(getattr(self, f.name) * getattr(effort, f.name) for f in fields(effort))) / 60
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A case as a protocol draws it.
+class SimulatedAnnotation:
+    """The annotation of one case, as a protocol simulates it.
 
     Attributes:
-        label: (X, Y, Z) uint8: a class where something was drawn, IGNORE elsewhere.
-        marks: Strokes, points, boxes or outlines by class.
-        effort: What a person would have done for it.
-        axis: The axis that slices are taken across.
-        asked: The slices in which each class had to be drawn; none for a protocol that does not go slice by slice.
+        label: (X, Y, Z) uint8: the class of each annotated voxel, IGNORE elsewhere.
+        marks: Number of strokes, points, boxes or outlines by class.
+        effort: The actions that a person would need for it.
+        axis: Normal of the slices: 0, 1, 2 for x, y, z.
+        requested_slices: By class, the slices in which it had to be annotated; () if the protocol does not work slice
+            by slice.
     """
 
-    label: Drawn
+    label: Labels
     marks: tuple[int, ...]
     effort: Effort
     axis: int = 2
-    asked: tuple[tuple[int, ...], ...] = ()
+    requested_slices: tuple[tuple[int, ...], ...] = ()
 
 
 class Protocol(Frozen, ABC):
-    """What is drawn in which case: a file of `annotations/`, key by key.
+    """Base class of all protocols: which cases are annotated, and how. Its fields are the keys of a protocol file.
 
-    A subclass has a field `kind` with the name of its file.
+    Args:
+        name: Name of the protocol and of the folder that the annotation is written to; letters, digits, _ and -.
+        kind: Name of the file in `protocols/`.
+        seed: Seed of all random choices, a whole number of at least 0.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    """Also the folder that the annotation is written to."""
     kind: str
     seed: int = Field(default=0, ge=0)
 
     @abstractmethod
-    def assigned(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
-        """Return how each case is drawn, by its name; a case that is left out stays without annotation."""
+    def assign(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
+        """Return the protocol of each case by the case's name. Cases that are left out stay without annotation."""
 
-    def words(self, *more: object) -> list[int]:
-        """Return a seed that hangs on this protocol's seed and name and on further words, on nothing else."""
-        text = "\0".join(map(str, (self.seed, self.name, *more)))
+    def random_seed(self, *words: object) -> list[int]:
+        """Return a seed that depends only on this protocol's seed and name and on further words."""
+        text = "\0".join(map(str, (self.seed, self.name, *words)))
         return [int(word) for word in np.frombuffer(hashlib.sha256(text.encode()).digest(), "<u4")]
 
     def order(self, cases: Sequence[str]) -> list[str]:
-        """Return the cases in an order that is random but always the same: another case only slips in between."""
-        return sorted(cases, key=lambda case: (self.words("order", case), case))
+        """Return the cases in a reproducible random order. A new case does not change the order of the others."""
+        return sorted(cases, key=lambda case: (self.random_seed("order", case), case))
 
 
 class CaseProtocol(Protocol):
-    """A protocol that treats every case alike."""
+    """Base class of the protocols that annotate every case in the same way.
+
+    Args:
+        seconds: Cost model: seconds per action, {case, slice, stroke, point, box, outline}; see `Seconds`.
+    """
 
     seconds: Seconds = Seconds()
 
-    def assigned(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
+    def assign(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
         """Return this protocol for every case."""
         return dict.fromkeys(cases, self)
 
     @abstractmethod
-    def draw(self, case: Dense) -> Drawing:
-        """Draw a case. What is drawn lies inside its class, and hangs on the case, its name and this protocol only."""
+    def draw(self, case: DenseCase) -> SimulatedAnnotation:
+        """Simulate the annotation of a case. It never leaves its class and depends on case and protocol only."""
 
 
 def protocol_from(plain: Mapping[str, Any], where: str) -> Protocol:
     """Return the protocol that a mapping describes.
 
+    Args:
+        plain: The keys of a protocol file.
+        where: The file, as the start of each fault.
+
     Raises:
-        RecipeError: With all its faults, each beginning with `where`.
+        RecipeError: With all faults of the mapping.
     """
     try:
-        kind = plugins.find(ROOM, str(plain.get("kind", "strokes")), Protocol)  # type: ignore[type-abstract]
+        kind = plugins.find(PACKAGE, str(plain.get("kind", "strokes")), Protocol)  # type: ignore[type-abstract]
     except RecipeError as error:
         raise RecipeError([f"{where}: kind: {fault}" for fault in error.faults]) from error
     try:
@@ -164,10 +175,10 @@ def protocol_from(plain: Mapping[str, Any], where: str) -> Protocol:
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    """Return the keys that a mapping may have, and those of the mappings in it."""
-    found = list(model.model_fields)
+    """Return the keys of a mapping and of the mappings in it."""
+    keys = list(model.model_fields)
     for entry in model.model_fields.values():
         for inner in (entry.annotation, *get_args(entry.annotation)):
             if inspect.isclass(inner) and issubclass(inner, Frozen):
-                found += _keys(inner)
-    return list(dict.fromkeys(found))
+                keys += _keys(inner)
+    return list(dict.fromkeys(keys))

@@ -1,4 +1,4 @@
-"""What an annotation set holds and what it cost: counted voxel by voxel, kept in annotation.json, shown as tables."""
+"""The receipt of a simulated annotation set: what it contains and what it would have cost a person."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from wsseg.annotation.protocol import CaseProtocol, Dense, Drawing, Effort, Protocol
+from wsseg.annotation.protocol import CaseProtocol, DenseCase, Effort, Protocol, SimulatedAnnotation
 from wsseg.core.reporter import Reporter
 
-CASES_SHOWN = 20
+MAX_CASES = 20
+"""Largest number of cases that are all shown."""
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What became of one class, in one case or summed over cases.
+class ClassReceipt:
+    """Annotation of one class, in one case or summed over cases.
 
     Attributes:
-        drawn: Annotated voxels.
+        annotated: Annotated voxels.
         voxels: Voxels of the class.
         slices: Slices in which the class is annotated.
-        present: Slices in which the class is present.
-        missed: Cases that hold the class and no annotation of it.
+        present: Slices in which the class occurs.
+        missed: Cases that contain the class but no annotation of it.
         marks: Strokes, points, boxes or outlines.
-        slices_missed: Slices in which the class had to be drawn, and was not.
+        slices_missed: Slices in which the protocol requested the class and drew nothing.
     """
 
-    drawn: int = 0
+    annotated: int = 0
     voxels: int = 0
     slices: int = 0
     present: int = 0
@@ -34,65 +35,69 @@ class Tally:
     marks: int = 0
     slices_missed: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        """Sum two tallies of one class."""
-        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: ClassReceipt) -> ClassReceipt:
+        """Return the sum of two receipts."""
+        return ClassReceipt(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     @property
     def share(self) -> float:
-        """Annotated voxels over voxels of the class."""
-        return self.drawn / max(self.voxels, 1)
+        """Annotated share of the voxels of the class."""
+        return self.annotated / max(self.voxels, 1)
 
 
 @dataclass(frozen=True)
 class CaseReceipt:
-    """What was drawn in one case.
+    """Annotation of one case.
 
     Attributes:
-        case: Its name.
-        protocol: The protocol's name.
-        classes: A tally a class.
-        effort: What a person would have done.
-        minutes: How long it would have taken, by the protocol's cost model.
+        case: Name of the case.
+        protocol: Name of the protocol.
+        classes: One entry per class.
+        effort: The actions that a person would need.
+        minutes: Time for them by the protocol's cost model.
     """
 
     case: str
     protocol: str
-    classes: tuple[Tally, ...]
+    classes: tuple[ClassReceipt, ...]
     effort: Effort
     minutes: float
 
     @property
-    def total(self) -> Tally:
-        """All classes together; their slices are not."""
-        return sum(self.classes, Tally())
+    def total(self) -> ClassReceipt:
+        """Sum over the classes. Slices with several classes count several times."""
+        return sum(self.classes, ClassReceipt())
 
 
-def count(case: Dense, drawing: Drawing, protocol: CaseProtocol) -> CaseReceipt:
-    """Count what a protocol drew in a case."""
-    others = tuple(a for a in range(3) if a != drawing.axis)
-    tallies = []
+def count(case: DenseCase, annotation: SimulatedAnnotation, protocol: CaseProtocol) -> CaseReceipt:
+    """Count what a protocol has drawn in a case."""
+    others = tuple(a for a in range(3) if a != annotation.axis)
+    by_class = []
     for value in range(case.classes):
-        there, here = case.label == value, drawing.label == value
-        voxels, drawn, slices = int(there.sum()), int(here.sum()), here.any(others)
-        asked = list(drawing.asked[value]) if drawing.asked else []
-        tallies.append(
-            Tally(
-                drawn, voxels, int(slices.sum()), int(there.any(others).sum()), int(voxels > 0 and drawn == 0),
-                drawing.marks[value], int((~slices[asked]).sum()),
+        of_class, annotated = case.label == value, annotation.label == value
+        slices = annotated.any(others)
+        requested = list(annotation.requested_slices[value]) if annotation.requested_slices else []
+        by_class.append(
+            ClassReceipt(
+                annotated=int(annotated.sum()),
+                voxels=int(of_class.sum()),
+                slices=int(slices.sum()),
+                present=int(of_class.any(others).sum()),
+                missed=int(of_class.any() and not annotated.any()),
+                marks=annotation.marks[value],
+                slices_missed=int((~slices[requested]).sum()),
             )
-        )  # fmt: skip
-    return CaseReceipt(
-        case.name, protocol.name, tuple(tallies), drawing.effort, protocol.seconds.minutes(drawing.effort)
-    )
+        )
+    minutes = protocol.seconds.minutes(annotation.effort)
+    return CaseReceipt(case.name, protocol.name, tuple(by_class), annotation.effort, minutes)
 
 
 def record(
     protocol: Protocol, classes: Sequence[str], receipts: Sequence[CaseReceipt], without: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what annotation.json says of a simulated set; what nobody annotated has the number of classes as value.
+    """Return the content of annotation.json for a simulated set.
 
-    `minutes`, of the set and of each case, is what a comparison puts a score against.
+    The value of unannotated voxels is the number of classes. `wsseg compare` relates scores to `minutes`.
     """
     total = _by_class(classes, receipts)
     return {
@@ -101,7 +106,7 @@ def record(
         "protocol": protocol.model_dump(mode="json"),
         "cases": len(receipts),
         "cases_without": list(without),
-        "annotated_share": sum(total.values(), Tally()).share,
+        "annotated_share": sum(total.values(), ClassReceipt()).share,
         "minutes": round(sum(receipt.minutes for receipt in receipts), 2),
         "effort": asdict(sum((receipt.effort for receipt in receipts), Effort())),
         "classes": {name: _entry(t) | {"cases_missed": t.missed} for name, t in total.items()},
@@ -118,27 +123,28 @@ def record(
     }
 
 
-def _entry(tally: Tally) -> dict[str, Any]:
+def _entry(receipt: ClassReceipt) -> dict[str, Any]:
+    """Return the entry of a class in annotation.json."""
     return {
-        "voxels": tally.drawn,
-        "share": tally.share,
-        "marks": tally.marks,
-        "slices": tally.slices,
-        "slices_missed": tally.slices_missed,
+        "voxels": receipt.annotated,
+        "share": receipt.share,
+        "marks": receipt.marks,
+        "slices": receipt.slices,
+        "slices_missed": receipt.slices_missed,
     }
 
 
-def _by_class(classes: Sequence[str], receipts: Sequence[CaseReceipt]) -> dict[str, Tally]:
-    return {name: sum((receipt.classes[i] for receipt in receipts), Tally()) for i, name in enumerate(classes)}
+def _by_class(classes: Sequence[str], receipts: Sequence[CaseReceipt]) -> dict[str, ClassReceipt]:
+    return {name: sum((receipt.classes[i] for receipt in receipts), ClassReceipt()) for i, name in enumerate(classes)}
 
 
-def show(title: str, classes: Sequence[str], receipts: Sequence[CaseReceipt], report: Reporter) -> None:
-    """Show what was drawn: a row a class and one for all voxels that have a label, then a row a case."""
+def show_receipt(title: str, classes: Sequence[str], receipts: Sequence[CaseReceipt], report: Reporter) -> None:
+    """Show a table with one row per class and one for all classes, and a table with one row per case."""
     total = _by_class(classes, receipts)
     rows = [
-        [name, str(t.marks), str(t.drawn), f"{100 * t.share:.2f} %", f"{t.slices} of {t.present}", str(t.slices_missed),
-         str(t.missed)]
-        for name, t in [*total.items(), ("all", sum(total.values(), Tally()))]
+        [name, str(t.marks), str(t.annotated), f"{100 * t.share:.2f} %", f"{t.slices} of {t.present}",
+         str(t.slices_missed), str(t.missed)]
+        for name, t in [*total.items(), ("all", sum(total.values(), ClassReceipt()))]
     ]  # fmt: skip
     rows[-1][4] = ""
     columns = ["class", "marks", "voxels", "of the class", "slices", "slices missed", "cases missed"]
@@ -147,21 +153,22 @@ def show(title: str, classes: Sequence[str], receipts: Sequence[CaseReceipt], re
 
 
 def _show_cases(classes: Sequence[str], receipts: Sequence[CaseReceipt], report: Reporter) -> None:
-    """Show a row a case, of many cases only those that took least, the middle and most time; and the time of all."""
+    """Show one row per case and the total time. Of more than 20 cases: those of minimum, median and maximum time."""
     ordered = sorted(receipts, key=lambda receipt: (receipt.minutes, receipt.case))
     shown = [(r.case, r) for r in receipts]
-    if len(receipts) > CASES_SHOWN:
-        middle = ordered[len(ordered) // 2]
+    if len(receipts) > MAX_CASES:
+        median = ordered[len(ordered) // 2]
         shown = [
-            (f"{how}: {r.case}", r) for how, r in (("least", ordered[0]), ("middle", middle), ("most", ordered[-1]))
+            (f"{how}: {r.case}", r) for how, r in (("least", ordered[0]), ("median", median), ("most", ordered[-1]))
         ]
     rows = [
-        [name, r.protocol, str(r.total.marks), str(r.total.drawn), f"{100 * r.total.share:.2f} %", str(r.effort.slice),
-         ", ".join(c for c, t in zip(classes, r.classes, strict=True) if t.missed) or "none", f"{r.minutes:.1f}"]
+        [name, r.protocol, str(r.total.marks), str(r.total.annotated), f"{100 * r.total.share:.2f} %",
+         str(r.effort.slice), ", ".join(c for c, t in zip(classes, r.classes, strict=True) if t.missed) or "none",
+         f"{r.minutes:.1f}"]
         for name, r in shown
     ]  # fmt: skip
     minutes = sum(receipt.minutes for receipt in receipts)
-    title = f"by case; a person would need about {_time(minutes)}, {_time(minutes / max(len(receipts), 1))} a case"
+    title = f"by case; a person would need about {_time(minutes)}, {_time(minutes / max(len(receipts), 1))} per case"
     columns = ["case", "protocol", "marks", "voxels", "of all", "slices visited", "classes missed", "minutes"]
     report.table(title, columns, rows)
 
@@ -170,15 +177,15 @@ def _time(minutes: float) -> str:
     return f"{minutes / 60:.1f} hours" if minutes >= 120 else f"{minutes:.1f} minutes"
 
 
-def line(kept: Mapping[str, Any], name: str, case: str) -> str:
-    """Return in one line what annotation.json says of a case; of a set that a person drew, no more than its name."""
-    entry = kept.get("by_case", {}).get(case)
-    if entry is None or kept.get("kind") != "simulated":
+def summary_line(metadata: Mapping[str, Any], name: str, case: str) -> str:
+    """Summarise a case in one line from the content of annotation.json; only the name if it was not simulated."""
+    entry = metadata.get("by_case", {}).get(case)
+    if entry is None or metadata.get("kind") != "simulated":
         return f"{name}: {case}"
-    done, whose = entry["effort"], "" if entry["protocol"] == name else f" ({entry['protocol']})"
+    effort, protocol = entry["effort"], "" if entry["protocol"] == name else f" ({entry['protocol']})"
     words = {"stroke": "strokes", "point": "points", "box": "boxes", "outline": "outlines"}
-    counts = [f"{done[unit]} {word if done[unit] > 1 else unit}" for unit, word in words.items() if done[unit]]
+    counts = [f"{effort[unit]} {word if effort[unit] > 1 else unit}" for unit, word in words.items() if effort[unit]]
     work = ", ".join(counts) or "nothing"
-    work += f" in {done['slice']} slice{'s' * (done['slice'] > 1)}" if done["slice"] else ""
+    work += f" in {effort['slice']} slice{'s' * (effort['slice'] > 1)}" if effort["slice"] else ""
     share, minutes = 100 * entry["annotated_share"], entry["minutes"]
-    return f"{name}{whose}: {case}, {work}, {share:.2f} % of the voxels, about {minutes:.1f} minutes"
+    return f"{name}{protocol}: {case}, {work}, {share:.2f} % of the voxels, about {minutes:.1f} minutes"

@@ -1,4 +1,4 @@
-"""Sparse annotation made from dense labels: the walk over a dataset; what is drawn is said in `protocols/`."""
+"""Simulate sparse annotation of a dataset from its dense labels; `protocols/` decides what is drawn."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.annotation import receipt, workers
-from wsseg.annotation.labels import Truth, read_truth
-from wsseg.annotation.protocol import CaseProtocol, Dense, Protocol
+from wsseg.annotation.labels import DenseLabels, read_dense_labels
+from wsseg.annotation.protocol import CaseProtocol, DenseCase, Protocol
 from wsseg.annotation.receipt import CaseReceipt
 from wsseg.core.cases import IGNORE, Spacing
 from wsseg.core.errors import DataError
@@ -23,99 +23,103 @@ from wsseg.volumes import nifti
 
 @dataclass(frozen=True)
 class _Job:
-    """One case: its dense label, how it is drawn, and where the drawing goes."""
+    """One case: its dense label, its protocol, and the folder to write to."""
 
     case: str
     label: Path
     protocol: CaseProtocol
     folder: Path
-    truth: Truth
+    dense: DenseLabels
 
 
 def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes: int | None = None) -> Path:
-    """Annotate the dense labels of a dataset sparsely, into `root/annotations/<protocol.name>/`.
+    """Write simulated annotation of a dataset to `root/annotations/<protocol.name>/`, complete or not at all.
 
-    A voxel that nobody annotated is written as the number of classes (nnU-Net's rule: the highest integer);
-    `annotation.json` beside the cases says so, with the protocol and the receipt. The folder appears whole or not at
-    all, and its voxels are the same in any number of processes.
+    Unannotated voxels get the number of classes as value (nnU-Net's rule: the highest integer). `annotation.json`
+    beside the cases declares it and holds the protocol and the receipt. The result does not depend on the number of
+    processes.
 
     Args:
-        root: A folder in nnU-Net v2's layout: dataset.json and labelsTr/CASE.nii.gz, or .nii if that is its ending.
+        root: A dataset in nnU-Net v2's layout with dataset.json and dense labels in labelsTr.
         protocol: What to draw in which case.
-        report: Shows a bar over the cases, and tables of what was drawn and what it would have cost.
-        processes: See `workers.each`.
+        report: Shows the progress, and tables of the annotation and its cost.
+        processes: Number of worker processes; see `workers.each`.
+
+    Returns:
+        The folder that was written.
 
     Raises:
-        DataError: The dataset is not readable or not writable, a label holds values that dataset.json does not name,
-            or the folder holds annotations that were not simulated.
+        DataError: The dataset cannot be read or written, a label holds values that dataset.json does not name, or the
+            folder exists with annotation that was not simulated.
     """
-    truth = read_truth(root)
-    found, target = find_label_maps(truth.folder, (truth.ending,)), root / "annotations" / protocol.name
-    if not found:
-        raise DataError(f"{truth.folder}: holds no *{truth.ending} to make strokes from: put dense labels there")
-    assigned = protocol.assigned(tuple(found))
-    without = [case for case in found if case not in assigned]
+    dense = read_dense_labels(root)
+    labels, target = find_label_maps(dense.folder, (dense.ending,)), root / "annotations" / protocol.name
+    if not labels:
+        raise DataError(f"{dense.folder}: holds no *{dense.ending} to simulate annotation from: put dense labels there")
+    assigned = protocol.assign(tuple(labels))
+    without = [case for case in labels if case not in assigned]
     if not assigned:
-        raise DataError(f"{protocol.name}: annotates none of the {len(found)} cases of {root}: raise its numbers")
-    _refuse_to_replace_a_persons(target)
+        raise DataError(f"{protocol.name}: annotates none of the {len(labels)} cases of {root}: raise its numbers")
+    _refuse_to_overwrite(target)
     try:
         with whole_folder(target, replace=True) as folder:
-            jobs = [_Job(case, found[case], assigned[case], folder, truth) for case in found if case in assigned]
+            jobs = [_Job(case, labels[case], assigned[case], folder, dense) for case in labels if case in assigned]
             receipts = _draw_all(jobs, protocol.name, processes, report)
-            kept = receipt.record(protocol, truth.classes, receipts, without)
-            kept |= {"annotated_classes": truth.drawn} if truth.drawn is not None else {}
-            (folder / "annotation.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+            metadata = receipt.record(protocol, dense.classes, receipts, without)
+            if dense.annotated_classes is not None:
+                metadata["annotated_classes"] = dense.annotated_classes
+            (folder / "annotation.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         why = error.strerror or error
         raise DataError(f"{target}: cannot be written ({why}): free space, or copy the dataset elsewhere") from error
-    left = f", {len(without)} without" if without else ""
-    receipt.show(f"{protocol.name}: simulated, {len(receipts)} cases{left}", truth.classes, receipts, report)
+    skipped = f", {len(without)} without" if without else ""
+    receipt.show_receipt(f"{protocol.name}: simulated, {len(receipts)} cases{skipped}", dense.classes, receipts, report)
     return target
 
 
 def _draw_all(jobs: Sequence[_Job], name: str, processes: int | None, report: Reporter) -> list[CaseReceipt]:
-    """Draw and write every case. Faulty labels are all named at the end."""
+    """Draw and write every case. Raises DataError with the faults of all labels."""
     receipts: list[CaseReceipt] = []
     faults: list[str] = []
     with report.progress(f"simulating {name}", len(jobs)) as bar:
-        for done in workers.each(_draw, jobs, processes):
-            if isinstance(done, CaseReceipt):
-                receipts.append(done)
-                bar.advance(done.case)
+        for result in workers.each(_draw, jobs, processes):
+            if isinstance(result, CaseReceipt):
+                receipts.append(result)
+                bar.advance(result.case)
             else:
-                faults.extend(done)
+                faults.extend(result)
     if faults:
         raise DataError(faults)
     return receipts
 
 
 def _draw(job: _Job) -> CaseReceipt | tuple[str, ...]:
-    """Draw and write one case; return its receipt, or what is wrong with its label."""
-    classes = len(job.truth.classes)
+    """Draw and write one case. Returns its receipt, or the faults of its label."""
+    classes = len(job.dense.classes)
     try:
-        label, grid = read_label(job.label, classes, job.truth.ignored)
+        label, grid = read_label(job.label, classes, job.dense.ignore_value)
     except DataError as error:
         return error.faults
-    case = Dense(job.case, label, classes, _rounded(grid.spacing_mm))
-    drawing = job.protocol.draw(case)
-    on_disk = np.where(drawing.label == IGNORE, classes, drawing.label).astype(np.uint8)
+    case = DenseCase(job.case, label, classes, _rounded(grid.spacing_mm))
+    annotation = job.protocol.draw(case)
+    on_disk = np.where(annotation.label == IGNORE, classes, annotation.label).astype(np.uint8)
     nifti.write(job.folder / job.label.name, on_disk, grid)
-    return receipt.count(case, drawing, job.protocol)
+    return receipt.count(case, annotation, job.protocol)
 
 
 def _rounded(spacing_mm: Spacing) -> Spacing:
-    """Return a spacing without its last bits, which differ from machine to machine."""
+    """Return a spacing rounded to 0.1 um, because its last bits differ from machine to machine."""
     x, y, z = (round(mm, 4) for mm in spacing_mm)
     return x, y, z
 
 
-def _refuse_to_replace_a_persons(target: Path) -> None:
-    """Raise DataError where the folder holds anything but simulated annotations."""
+def _refuse_to_overwrite(target: Path) -> None:
+    """Raise DataError if the target holds anything but simulated annotation."""
     try:
         kind = json.loads((target / "annotation.json").read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError):
         kind = None
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise DataError(f"{target}: is a file or a link, where a folder is to be made: move it, or rename the protocol")
+        raise DataError(f"{target}: is a file or a link, expected a folder: move it, or rename the protocol")
     if target.exists() and any(target.iterdir()) and kind != "simulated":
         raise DataError(f"{target}: holds annotations that were not simulated: move them, or rename the protocol")

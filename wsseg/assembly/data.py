@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocol import DenseCase
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, collecting
@@ -55,7 +55,7 @@ def find_root(root: str, report: Reporter) -> Path:
 def phantom_strokes(label: Labels, case: str) -> Labels:
     """Return the strokes of a case of an embedded phantom: those of `annotations/strokes.yaml`."""
     spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
-    return PHANTOM_STROKES.draw(Dense(case, label, int(label.max()) + 1, spacing_mm)).label
+    return PHANTOM_STROKES.draw(DenseCase(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:

@@ -100,8 +100,8 @@ def import_(
         from wsseg.commands import annotate
         from wsseg.core.terminal import Terminal
 
-        choices = annotate.Choices(name, unpainted, map or (), overlap or (), labels, grid)
-        annotate.bring_in(dataset, sources, choices, Terminal())
+        options = annotate.ImportOptions(name, unpainted, map or (), overlap or (), labels, grid)
+        annotate.import_(dataset, sources, options, Terminal())
 
 
 @app.command()
@@ -118,4 +118,4 @@ def export(
         from wsseg.commands import annotate
         from wsseg.core.terminal import Terminal
 
-        annotate.bring_out(folder, out, format, dataset, Terminal())
+        annotate.export(folder, out, format, dataset, Terminal())

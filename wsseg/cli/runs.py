@@ -103,9 +103,9 @@ def audit(
         from wsseg.core.terminal import Terminal
 
         if answers is None:
-            audit.draw(run, images, out, points, seed, Terminal())
+            audit.draw_points(run, images, out, points, seed, Terminal())
         else:
-            audit.judge(run, answers, out, Terminal())
+            audit.estimate_dice(run, answers, out, Terminal())
 
 
 def recipes(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from wsseg.annotation.protocol import CaseProtocol, Dense
+from wsseg.annotation.protocol import CaseProtocol, DenseCase
 from wsseg.annotation.protocols.sparse_slices import SparseSlices
 from wsseg.assembly.data import PHANTOM, PHANTOM_STROKES, find_root
 from wsseg.commands._overlay import draw_case
@@ -66,7 +66,7 @@ def _minutes_of_case(protocol: CaseProtocol, dataset: Dataset, case: Case) -> fl
     reference = load_reference(case, len(dataset.classes), dataset.reference_ignore)
     if reference is None:
         return 0.0
-    dense = Dense(case.name, reference, len(dataset.classes), (1.0, 1.0, 1.0))  # the effort does not depend on spacing
+    dense = DenseCase(case.name, reference, len(dataset.classes), (1.0, 1.0, 1.0))  # effort has no length
     return protocol.seconds.minutes(protocol.draw(dense).effort)
 
 

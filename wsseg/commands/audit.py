@@ -1,4 +1,4 @@
-"""The hall's verb `wsseg audit`: Dice of predictions that have no dense reference, from a few hundred points."""
+"""The command `wsseg audit`: estimate Dice without dense reference from a few hundred points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsseg.annotation.audit import audit, design
-from wsseg.annotation.audit.audit import Audited
+from wsseg.annotation.audit.audit import AuditedCase
 from wsseg.assembly.data import find_root
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
@@ -18,88 +18,92 @@ from wsseg.dataset.dataset_json import read_classes
 from wsseg.evaluation.pairs import label_maps
 
 
-def draw(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:
-    """Draw the points of an audit of a finished run, or of a folder of predictions, for a person to answer."""
+def draw_points(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:
+    """Sample the points of an audit of a finished run or of a folder of predictions, for a person to label."""
     cases, classes = _of_run(target, images, report) if _is_run(target) else _of_folder(target, images)
     folder = out or target / "audit"
-    made, listed = audit.ask(cases, classes, folder, points, seed, report)
-    report.table("what is asked of", ["predicted as", "ml", "points"], design.summary(made, classes))
+    sampled, listed = audit.draw_points(cases, classes, folder, points, seed, report)
+    report.table("strata", ["predicted as", "ml", "points"], design.summary(sampled, classes))
     report.say(f"{len(listed)} points in {len({p.case for p in listed})} of {len(cases)} cases: {folder}")
     report.say(
         f"open an image ({cases[0].images[0].parent}) and its CASE_points.nii.gz (or .mrk.json in 3D Slicer), and "
-        f"write what the tissue at each point is ({', '.join(classes)}) into the column answer of "
-        f"{folder / audit.LIST}, without looking at the prediction"
+        f"write the tissue at each point ({', '.join(classes)}) into the column answer of "
+        f"{folder / audit.POINTS}, without looking at the prediction"
     )
-    where = [] if out is None else ["--out", str(out)]
-    report.say(f"then: {shlex.join(['wsseg', 'audit', str(target), *where, '--answers', str(folder / audit.LIST)])}")
-
-
-def judge(target: Path, answers: Path, out: Path | None, report: Reporter) -> None:
-    """Say what the answers to an audit's points tell of Dice."""
-    folder = out or target / "audit"
-    found = audit.answer(folder, answers, _predictions(target))
-    rows = [
-        [d.name, "never predicted", "", f"{d.found}"]
-        if d.dice is None or d.low is None or d.high is None
-        else [d.name, f"{d.dice:.3f}", f"{d.low:.3f} to {d.high:.3f}", f"{d.found}"]
-        for d in found
-    ]
-    report.table(f"audit of {target}", ["class", "dice", "95 % interval", "points found"], rows)
+    out_option = [] if out is None else ["--out", str(out)]
     report.say(
-        "dice is of all cases together, 2 x common volume / (predicted + true volume), not their mean; the interval is "
-        "for these cases. It allows for a missed region of about two fifths of a class where no point fell"
+        f"then: {shlex.join(['wsseg', 'audit', str(target), *out_option, '--answers', str(folder / audit.POINTS)])}"
+    )
+
+
+def estimate_dice(target: Path, answers: Path, out: Path | None, report: Reporter) -> None:
+    """Show the Dice of each class as estimated from the answers to the points of an audit."""
+    folder = out or target / "audit"
+    estimates = audit.estimate_dice(folder, answers, _predictions(target))
+    rows = [
+        [d.name, "never predicted", "", f"{d.hits}"]
+        if d.dice is None or d.low is None or d.high is None
+        else [d.name, f"{d.dice:.3f}", f"{d.low:.3f} to {d.high:.3f}", f"{d.hits}"]
+        for d in estimates
+    ]
+    report.table(f"audit of {target}", ["class", "dice", "95 % interval", "points of class"], rows)
+    report.say(
+        "dice is 2 x common volume / (predicted + true volume) of all cases together, not the mean over cases; the "
+        "interval is for these cases and allows for a missed region of about two fifths of a class without a point"
     )
     report.say(f"table: {folder / audit.RESULT}")
 
 
 def _predictions(target: Path) -> dict[str, Path]:
-    """Return the label map of each case that is there."""
+    """Return the current label map of each case; {} if there are none."""
     with suppress(DataError):
         return label_maps(target / "predictions" if _is_run(target) else target)
     return {}
 
 
 def _is_run(target: Path) -> bool:
+    """Return whether the folder is a run rather than a folder of predictions."""
     return (target / "resolved.json").is_file()
 
 
-def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[Audited], Sequence[str]]:
-    """Return the held-out cases of a finished run, their images, and the classes."""
-    notes = read_json(run / "weights.json")
-    if not (run / "finished.json").is_file() or not notes:
-        raise DataError(f"{run}: the run has not finished: go on with it (wsseg train ... --run-dir {run} --resume)")
-    root = find_root(str(notes["recipe"]["data"]["root"]), report)
-    folder, ending = images or root / "imagesTr", str(notes["ending"])
+def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[AuditedCase], Sequence[str]]:
+    """Return the held-out cases of a finished run with their images, and the classes."""
+    metadata = read_json(run / "weights.json")
+    if not (run / "finished.json").is_file() or not metadata:
+        raise DataError(f"{run}: the run has not finished: continue it (wsseg train ... --run-dir {run} --resume)")
+    root = find_root(str(metadata["recipe"]["data"]["root"]), report)
+    folder, ending = images or root / "imagesTr", str(metadata["ending"])
     cases = [
-        Audited(name, path, tuple(folder / f"{name}_{int(m[2]):04d}{ending}" for m in notes["modalities"]))
+        AuditedCase(name, path, tuple(folder / f"{name}_{int(m[2]):04d}{ending}" for m in metadata["modalities"]))
         for name, path in label_maps(run / "predictions").items()
     ]
-    # A case may lack a modality, but not all of them.
-    kept = [Audited(c.name, c.prediction, tuple(i for i in c.images if i.is_file())) for c in cases]
-    _all_have_images(kept, folder)
-    return kept, notes["classes"]
+    # A case may lack some of the modalities.
+    cases = [AuditedCase(c.name, c.prediction, tuple(i for i in c.images if i.is_file())) for c in cases]
+    _require_images(cases, folder)
+    return cases, metadata["classes"]
 
 
-def _of_folder(predictions: Path, images: Path | None) -> tuple[list[Audited], Sequence[str]]:
-    """Return the cases of a folder of predictions, their images, and the classes that dataset.json names."""
+def _of_folder(predictions: Path, images: Path | None) -> tuple[list[AuditedCase], Sequence[str]]:
+    """Return the cases of a folder of predictions with their images, and the classes of dataset.json."""
     if images is None:
         raise DataError(f"{predictions}: is no run (it has no resolved.json): name the folder of images (--images)")
     files = label_maps(predictions)
     roots = [root for root in (images.parent, predictions, predictions.parent) if (root / "dataset.json").is_file()]
     if not roots:
-        raise DataError(f"{predictions}: no dataset.json there or in {images.parent} names the classes: put one there")
-    cases = [Audited(name, path, _images_of(name, images)) for name, path in files.items()]
-    _all_have_images(cases, images)
+        raise DataError(f"{predictions}: no dataset.json there or in {images.parent} names the classes: add one")
+    cases = [AuditedCase(name, path, _images_of(name, images)) for name, path in files.items()]
+    _require_images(cases, images)
     return cases, read_classes(roots[0])
 
 
 def _images_of(case: str, folder: Path) -> tuple[Path, ...]:
-    """Return the images of a case, CASE_0000.nii.gz and so on, or CASE.nii.gz."""
+    """Return the images of a case: CASE_0000.nii.gz and so on, or CASE.nii.gz."""
     pattern = re.compile(rf"{re.escape(case)}(_\d{{4}})?\.nii(\.gz)?")
     return tuple(sorted(path for path in folder.glob(f"{case}*") if pattern.fullmatch(path.name)))
 
 
-def _all_have_images(cases: Sequence[Audited], folder: Path) -> None:
+def _require_images(cases: Sequence[AuditedCase], folder: Path) -> None:
+    """Raise DataError if a case has no image."""
     if faults := [
         f"{folder}: holds no image of {c.name}: bring it, or name its folder (--images)" for c in cases if not c.images
     ]:

@@ -7,8 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from wsseg.annotation.audit import design
-from wsseg.annotation.audit.design import Design, Segment
-from wsseg.annotation.audit.strata import cell_codes
+from wsseg.annotation.audit.design import CaseGroup, Design
+from wsseg.annotation.audit.strata import group_codes
 
 SPACING = (1.0, 1.0, 3.0)
 VOXEL_MM3 = (3.0, 1.5, 3.0, 1.5)
@@ -35,16 +35,16 @@ class World:
             self.truths.append(truth)
             self.predictions.append(prediction)
 
-    def segments(self, seed: int, points: int) -> list[Segment]:
+    def segments(self, seed: int, points: int) -> list[CaseGroup]:
         counted = np.array([np.bincount(p.ravel(), minlength=3) for p in self.predictions])
         sizes = (counted * np.array(VOXEL_MM3)[:, None]).mean(0)
-        found: list[Segment] = []
+        found: list[CaseGroup] = []
         for n, prediction in enumerate(self.predictions):
             spacing = (1.0, VOXEL_MM3[n] / 3, 3.0)
             random = np.random.default_rng([seed, n])
             if n not in self.codes:
-                self.codes[n] = cell_codes(prediction, spacing, sizes)
-            found += design.segments_of(n, self.codes[n], VOXEL_MM3[n], 3, points, random)
+                self.codes[n] = group_codes(prediction, spacing, sizes)
+            found += design.groups_of_case(n, self.codes[n], VOXEL_MM3[n], 3, points, random)
         return found
 
     def design(self, seed: int, points: int) -> Design:
@@ -52,8 +52,8 @@ class World:
 
     def hits(self, made: Design) -> np.ndarray:
         counted = np.zeros((len(made.strata), 3), np.int64)
-        for drawn in made.draws:
-            counted[drawn.stratum, self.truths[drawn.case].ravel()[drawn.place]] += 1
+        for drawn in made.sample:
+            counted[drawn.stratum, self.truths[drawn.case].ravel()[drawn.index]] += 1
         return counted
 
     def dice(self, c: int) -> float:

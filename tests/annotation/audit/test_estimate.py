@@ -7,14 +7,14 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import xlogy
 
-from wsseg.annotation.audit.audit import judged
-from wsseg.annotation.audit.estimate import Strata, deviance, dice_of, estimate, limit, strata_for
+from wsseg.annotation.audit.audit import estimate_classes
+from wsseg.annotation.audit.estimate import ClassStrata, deviance, dice_of, estimate, limit, strata_for
 
-THREE = Strata(
+THREE = ClassStrata(
     volume=np.array([0.4, 0.6, 3.0]),
     points=np.array([12.0, 9.0, 20.0]),
     own=np.array([True, True, False]),
-    unseen=np.array([0.0, 0.0, 6.0]),
+    prior=np.array([0.0, 0.0, 6.0]),
 )
 
 
@@ -22,13 +22,13 @@ THREE = Strata(
 @pytest.mark.parametrize("dice", [0.45, 0.7, 0.9])
 def test_the_deviance_is_that_of_the_best_fitting_shares(hits: list[int], dice: float) -> None:
     y = np.array(hits) * (THREE.points - 1) / THREE.points
-    n = THREE.points - 1 + np.where(np.array(hits) == 0, THREE.unseen, 0)
+    n = THREE.points - 1 + np.where(np.array(hits) == 0, THREE.prior, 0)
 
     def unlikely(t: np.ndarray) -> float:
         return float(-2 * (xlogy(y, t) + xlogy(n - y, 1 - t)).sum())
 
     best = minimize(
-        unlikely, np.full(3, 0.5), bounds=[(1e-9, 1 - 1e-9)] * 3, method="SLSQP",
+        unlikely, np.full(3, 0.5), bounds=[(1e-7, 1 - 1e-7)] * 3, method="SLSQP",
         options={"maxiter": 500, "ftol": 1e-12},
         constraints={"type": "eq", "fun": lambda t: float(dice_of(t, THREE)) - dice},
     )  # fmt: skip
@@ -76,7 +76,7 @@ def test_the_interval_covers_the_truth(quality: str, request: pytest.FixtureRequ
     made = [world.design(seed, 150) for seed in range(repetitions)]
     assert len({one.strata for one in made}) == 1
     hits = np.array([world.hits(one) for one in made], float)
-    cells, volumes = [s.cell for s in made[0].strata], np.array([s.volume_mm3 for s in made[0].strata])
+    cells, volumes = [s.group for s in made[0].strata], np.array([s.volume_mm3 for s in made[0].strata])
     for c in (1, 2):
         known = strata_for(c, cells, volumes, [s.points for s in made[0].strata])
         dice, low, high = estimate(hits[:, :, c], known)
@@ -89,5 +89,5 @@ def test_the_interval_covers_the_truth(quality: str, request: pytest.FixtureRequ
 def test_a_class_that_is_never_predicted_has_no_number(good) -> None:
     made = good.design(0, 150)
     hits = np.hstack((good.hits(made), np.ones((len(made.strata), 1), np.int64)))
-    *_, last = judged(made.strata, hits, ("background", "a", "b", "c"))
-    assert (last.dice, last.low, last.high, last.found) == (None, None, None, len(made.strata))
+    *_, last = estimate_classes(made.strata, hits, ("background", "a", "b", "c"))
+    assert (last.dice, last.low, last.high, last.hits) == (None, None, None, len(made.strata))

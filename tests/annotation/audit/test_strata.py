@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from wsseg.annotation.audit.strata import SHELLS, Cell, cell_codes, cell_of, code_of, merged
+from wsseg.annotation.audit.strata import SHELLS, code_of, group_codes, group_of, merge_small_groups
+from wsseg.annotation.audit.strata import VoxelGroup as Group
 
 SPACING = (1.0, 1.5, 4.0)
 
@@ -22,12 +23,12 @@ def volumes(label: np.ndarray) -> np.ndarray:
 
 def test_a_group_is_what_brute_force_finds() -> None:
     label = two_classes()
-    codes = cell_codes(label, SPACING, volumes(label))
+    codes = group_codes(label, SPACING, volumes(label))
     places = np.argwhere(label >= 0) * SPACING
     own = label.ravel()
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     apart[own[:, None] == own[None]] = np.inf
-    found = [cell_of(int(code), 3) for code in codes.ravel()]
+    found = [group_of(int(code), 3) for code in codes.ravel()]
     to_class = np.stack([apart[:, own == c].min(1) for c in range(3)], 1)
     distance = to_class.min(1)
     assert [cell.own for cell in found] == own.tolist()
@@ -35,7 +36,7 @@ def test_a_group_is_what_brute_force_finds() -> None:
         assert cell.nearest == cell.own or near[cell.nearest] == near.min()
     for own_class, other in ((0, 1), (0, 2), (1, 0), (2, 0)):
         bands = [
-            distance[[n for n, cell in enumerate(found) if cell == Cell(own_class, other, band)]] for band in range(3)
+            distance[[n for n, cell in enumerate(found) if cell == Group(own_class, other, band)]] for band in range(3)
         ]
         ends = [(band.min(), band.max()) for band in bands if len(band)]
         assert all(here[1] < there[0] for here, there in pairwise(ends)), "bands follow each other"
@@ -46,26 +47,32 @@ def test_shells_hold_the_volumes_that_they_are_named_after() -> None:
     x, y, z = np.indices(label.shape)
     label[(x - 30) ** 2 + (y - 30) ** 2 + (z - 30) ** 2 < 64] = 1
     size = int(label.sum())
-    codes = cell_codes(label, (1.0, 1.0, 1.0), np.array([0.0, size]))
-    counted = [np.count_nonzero(codes == code_of(Cell(0, 1, band), 2)) / size for band in range(3)]
+    codes = group_codes(label, (1.0, 1.0, 1.0), np.array([0.0, size]))
+    counted = [np.count_nonzero(codes == code_of(Group(0, 1, band), 2)) / size for band in range(3)]
     assert np.allclose(np.cumsum(counted), SHELLS, rtol=0.1)
-    assert np.count_nonzero(codes == code_of(Cell(0, 0, 3), 2)) > 0
-    assert 0.4 < np.count_nonzero(codes == code_of(Cell(1, 0, 0), 2)) / size < 0.6
+    assert np.count_nonzero(codes == code_of(Group(0, 0, 3), 2)) > 0
+    assert 0.4 < np.count_nonzero(codes == code_of(Group(1, 0, 0), 2)) / size < 0.6
 
 
 def test_a_case_of_one_class_is_one_group() -> None:
     sizes = np.array([0.0, 10.0])
-    assert {cell_of(int(c), 2) for c in np.unique(cell_codes(np.zeros((3, 4, 5), np.uint8), SPACING, sizes))} == {
-        Cell(0, 0, 3)
+    assert {group_of(int(c), 2) for c in np.unique(group_codes(np.zeros((3, 4, 5), np.uint8), SPACING, sizes))} == {
+        Group(0, 0, 3)
     }
-    assert {cell_of(int(c), 2) for c in np.unique(cell_codes(np.ones((3, 4, 5), np.uint8), SPACING, sizes))} == {
-        Cell(1, 1, 2)
+    assert {group_of(int(c), 2) for c in np.unique(group_codes(np.ones((3, 4, 5), np.uint8), SPACING, sizes))} == {
+        Group(1, 1, 2)
     }
 
 
 def test_small_groups_join_a_larger_one_of_their_class() -> None:
-    cells = {Cell(1, 0, 0): 50.0, Cell(1, 2, 0): 2.0, Cell(1, 1, 2): 48.0, Cell(2, 0, 0): 100.0, Cell(0, 0, 3): 900.0}
-    into = merged(cells, np.array([900.0, 100.0, 100.0]))
-    assert into[Cell(1, 2, 0)] == Cell(1, 0, 0)
-    assert all(into[cell] == cell for cell in cells if cell != Cell(1, 2, 0))
+    cells = {
+        Group(1, 0, 0): 50.0,
+        Group(1, 2, 0): 2.0,
+        Group(1, 1, 2): 48.0,
+        Group(2, 0, 0): 100.0,
+        Group(0, 0, 3): 900.0,
+    }
+    into = merge_small_groups(cells, np.array([900.0, 100.0, 100.0]))
+    assert into[Group(1, 2, 0)] == Group(1, 0, 0)
+    assert all(into[cell] == cell for cell in cells if cell != Group(1, 2, 0))
     assert all(origin.own == end.own for origin, end in into.items())

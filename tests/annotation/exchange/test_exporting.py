@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from wsseg.annotation.exchange import formats, itksnap
 from wsseg.annotation.exchange.exporting import FORMATS, export_annotation
 from wsseg.annotation.exchange.importing import import_annotation
-from wsseg.annotation.exchange.options import Choices
+from wsseg.annotation.exchange.options import ImportOptions
 from wsseg.cli import app
 from wsseg.core.errors import DataError
 from wsseg.volumes import nifti
@@ -62,9 +62,9 @@ def same(folder: Path, other: Path) -> int:
 def test_a_round_trip_keeps_every_voxel_of_experts_strokes(experts: Path, tmp_path: Path, recorder, form: str) -> None:
     out = tmp_path / "out"
     export_annotation(experts / "scribblesTr", out, form, None, recorder)
-    back = import_annotation(experts, [out], Choices(), recorder)  # the folder says itself what it holds
+    back = import_annotation(experts, [out], ImportOptions(), recorder)  # the folder says itself what it holds
     assert same(experts / "scribblesTr", back) >= 4
-    assert not [line for line in recorder.lines if "brought from" in line]
+    assert not [line for line in recorder.lines if "resampled from" in line]
 
 
 @pytest.mark.parametrize("form", ["seg.nrrd", "nii.gz", "nrrd", "mha"])
@@ -76,7 +76,7 @@ def test_dense_labels_and_predictions_go_out_without_a_background_and_come_back(
     export_annotation(predictions, out, form, experts, recorder)
     path = next(iter(sorted(out.glob(f"*.{form}"))))
     assert len(formats.read(path).segments) == (len(classes(experts)) - 1 if form == "seg.nrrd" else 0)
-    back = import_annotation(experts, [out], Choices(unpainted="none"), recorder)
+    back = import_annotation(experts, [out], ImportOptions(unpainted="none"), recorder)
     same(experts / "labelsTr", back)
 
 
@@ -90,9 +90,9 @@ def test_what_slicer_and_itk_snap_see_of_strokes(experts: Path, tmp_path: Path, 
     most = len(names)
     for form in ("seg.nrrd", "nii.gz"):
         export_annotation(experts / "scribblesTr", tmp_path / form, form, None, recorder)
-    described = itksnap.read(tmp_path / "nii.gz" / "labels.txt")
-    assert {value: name for value, (name, _) in described.items()} == dict(enumerate([*names[1:], names[0]], 1))
-    assert len({colour for _, colour in described.values()}) == most
+    describe_grid = itksnap.read(tmp_path / "nii.gz" / "labels.txt")
+    assert {value: name for value, (name, _) in describe_grid.items()} == dict(enumerate([*names[1:], names[0]], 1))
+    assert len({colour for _, colour in describe_grid.values()}) == most
     for path in sorted((experts / "scribblesTr").glob("*.nii.gz")):
         case = path.name.removesuffix(".nii.gz")
         expected = np.asarray(nib.load(path).dataobj)
@@ -114,7 +114,7 @@ def test_colours_of_an_import_go_out_again(experts: Path, tmp_path: Path, record
     export_annotation(experts / "scribblesTr", tmp_path / "a", "nii.gz", None, recorder)
     text = (tmp_path / "a" / "labels.txt").read_text()
     (tmp_path / "a" / "labels.txt").write_text(text.replace("  242   24   24 ", "   12   34   56 "))
-    back = import_annotation(experts, [tmp_path / "a"], Choices("coloured"), recorder)
+    back = import_annotation(experts, [tmp_path / "a"], ImportOptions("coloured"), recorder)
     export_annotation(back, tmp_path / "b", "seg.nrrd", None, recorder)
     segments = formats.read(next((tmp_path / "b").glob("*.seg.nrrd"))).segments
     assert segments[0].colour == (12, 34, 56)
@@ -148,15 +148,15 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
         export_annotation(root / "full", root / "full", "png", tmp_path, recorder)
     assert [fault.partition(": ")[2] for fault in caught.value.faults] == [
         "expected one of seg.nrrd, nii.gz, nrrd, mha, nnunet",
-        "is there already, and nothing is overwritten: name a new folder",
+        "exists already and is not overwritten: name a new folder",
         "holds no label map CASE.nii.gz: name a folder of annotation or of predictions",
         "`labels` is None, expected {name: value} as nnU-Net v2 writes it",
     ]
     shutil.copytree(root / "labelsTr", tmp_path / "far" / "away")
     (tmp_path / "far" / "away" / "case_001.nii").touch()
-    with pytest.raises(DataError, match=r"case_001\.nii: is for the same case as case_001\.nii\.gz: leave one"):
+    with pytest.raises(DataError, match=r"case_001\.nii: is of the same case as case_001\.nii\.gz: leave one"):
         export_annotation(tmp_path / "far" / "away", out, "mha", root, recorder)
-    with pytest.raises(DataError, match=r"no dataset\.json above it names the classes: say --dataset DATASET"):
+    with pytest.raises(DataError, match=r"no dataset\.json above it names the classes: add --dataset DATASET"):
         export_annotation(tmp_path / "far" / "away", out, "mha", None, recorder)
     volume = nifti.read(root / "labelsTr" / "case_001.nii.gz")
     nifti.write(root / "labelsTr" / "case_001.nii.gz", volume.array + 5, volume.grid)
@@ -201,8 +201,8 @@ def test_predictions_in_a_dataset_with_an_ignore_label_have_no_background_segmen
     shutil.copytree(root / "labelsTr", root / "predictions")
     for folder, segments in (("predictions", ["left", "right"]), ("scribblesTr", ["left", "right", "background"])):
         export_annotation(root / folder, tmp_path / folder, "seg.nrrd", None, recorder)
-        drawing = formats.read(tmp_path / folder / "case_000.seg.nrrd")
-        assert [s.name for s in drawing.segments] == segments
+        source = formats.read(tmp_path / folder / "case_000.seg.nrrd")
+        assert [s.name for s in source.segments] == segments
         record = json.loads((tmp_path / folder / "annotation.json").read_text())
         assert record["ignore_value"] == (None if folder == "predictions" else 0)
 
@@ -212,6 +212,6 @@ def test_classes_that_were_never_drawn_come_back(make_dataset: Callable[..., Pat
     said = {"ignore_value": 3, "annotated_classes": {"case_001": ["left"], "case_007": []}}
     (root / "scribblesTr" / "annotation.json").write_text(json.dumps(said))
     export_annotation(root / "scribblesTr", tmp_path / "out", "mha", None, recorder)
-    back = import_annotation(root, [tmp_path / "out"], Choices(), recorder)
+    back = import_annotation(root, [tmp_path / "out"], ImportOptions(), recorder)
     for folder in (tmp_path / "out", back):
         assert json.loads((folder / "annotation.json").read_text())["annotated_classes"] == {"case_001": ["left"]}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsseg.annotation.exchange import formats, itksnap
-from wsseg.annotation.exchange.source_segmentation import Picture
+from wsseg.annotation.exchange.source_segmentation import LabelImage
 from wsseg.core.errors import DataError
 from wsseg.volumes import nifti
 
@@ -89,7 +89,7 @@ def test_a_written_file_is_read_alike_by_simpleitk_pynrrd_and_wsseg(
     disk, affine = turned(label, *turn)
     grid = nifti.grid_of(disk.shape, affine)
     path = tmp_path / f"case.{form}"
-    formats.WRITERS[form](path, Picture(label, grid, NAMES, COLOURS))
+    formats.WRITERS[form](path, LabelImage(label, grid, NAMES, COLOURS))
 
     check_sitk(path, disk, affine)
     back = formats.read(path)
@@ -109,7 +109,7 @@ def test_a_written_file_is_read_alike_by_simpleitk_pynrrd_and_wsseg(
 
 def test_simpleitk_sees_the_segments_names_values_and_colours(tmp_path: Path, label: np.ndarray) -> None:
     formats.WRITERS["seg.nrrd"](
-        tmp_path / "a.seg.nrrd", Picture(label, nifti.grid_of(SHAPE, oblique()), NAMES, COLOURS)
+        tmp_path / "a.seg.nrrd", LabelImage(label, nifti.grid_of(SHAPE, oblique()), NAMES, COLOURS)
     )
     image = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
     said = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
@@ -123,7 +123,9 @@ def test_simpleitk_sees_the_segments_names_values_and_colours(tmp_path: Path, la
 def test_written_bytes_are_the_same_every_time(tmp_path: Path, label: np.ndarray) -> None:
     for form in ("seg.nrrd", "nrrd", "mha"):
         for name in "ab":
-            formats.WRITERS[form](tmp_path / f"{name}.{form}", Picture(label, nifti.grid_of(SHAPE, oblique()), NAMES))
+            formats.WRITERS[form](
+                tmp_path / f"{name}.{form}", LabelImage(label, nifti.grid_of(SHAPE, oblique()), NAMES)
+            )
         assert (tmp_path / f"a.{form}").read_bytes() == (tmp_path / f"b.{form}").read_bytes()
 
 
@@ -198,7 +200,7 @@ def test_files_that_are_cut_off_are_refused_by_name(tmp_path: Path, name: str) -
     big = np.random.default_rng(1).integers(0, 4, (20, 20, 20)).astype(np.uint8)
     path = tmp_path / name
     if name.startswith("a."):
-        formats.WRITERS[name[2:]](path, Picture(big, nifti.grid_of(big.shape, oblique()), NAMES))
+        formats.WRITERS[name[2:]](path, LabelImage(big, nifti.grid_of(big.shape, oblique()), NAMES))
     else:
         sitk.WriteImage(as_sitk(big, oblique()), str(path), False)
     victim = next(iter(set(tmp_path.iterdir()) - {path}), path)
@@ -218,7 +220,7 @@ def test_files_that_are_cut_off_are_refused_by_name(tmp_path: Path, name: str) -
 def test_a_flipped_bit_is_found(tmp_path: Path, form: str) -> None:
     big = np.random.default_rng(1).integers(0, 4, (20, 20, 20)).astype(np.uint8)
     path = tmp_path / f"a.{form}"
-    formats.WRITERS[form](path, Picture(big, nifti.grid_of(big.shape, oblique()), NAMES))
+    formats.WRITERS[form](path, LabelImage(big, nifti.grid_of(big.shape, oblique()), NAMES))
     content = bytearray(path.read_bytes())
     content[-len(content) // 3] ^= 16
     path.write_bytes(content)
@@ -235,7 +237,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, form: str) -> None:
         (b"sizes: 5 7 4", b"sizes: 5 7 6", "corrupt"),
         (b"dimension: 3\n", b"", "corrupt"),
         (b"NRRD0004", b"NRXD0004", "no NRRD file"),
-        (b"space: left-posterior-superior\n", b"", "where its voxels lie"),
+        (b"space: left-posterior-superior\n", b"", "no position in space"),
         (b"LabelValue:=2", b"LabelValue:=x", "is no number"),
         (b"Layer:=0", b"Layer:=3", "layers"),
         (b"Representation:=Binary labelmap", b"Representation:=Fractional labelmap", "fractions"),
@@ -247,7 +249,7 @@ def test_headers_that_lie_are_refused_with_the_remedy(
     tmp_path: Path, label: np.ndarray, old: bytes, new: bytes, says: str
 ) -> None:
     path = tmp_path / "a.seg.nrrd"
-    formats.WRITERS["seg.nrrd"](path, Picture(label, nifti.grid_of(SHAPE, oblique()), NAMES))
+    formats.WRITERS["seg.nrrd"](path, LabelImage(label, nifti.grid_of(SHAPE, oblique()), NAMES))
     content = path.read_bytes()
     assert old in content
     path.write_bytes(content.replace(old, new))
@@ -273,7 +275,7 @@ def test_metaimage_headers_that_lie_are_refused_with_the_remedy(
     tmp_path: Path, label: np.ndarray, old: bytes, new: bytes, says: str
 ) -> None:
     path = tmp_path / "a.mha"
-    formats.WRITERS["mha"](path, Picture(label, nifti.grid_of(SHAPE, oblique()), NAMES))
+    formats.WRITERS["mha"](path, LabelImage(label, nifti.grid_of(SHAPE, oblique()), NAMES))
     content = path.read_bytes()
     assert old in content
     path.write_bytes(content.replace(old, new))
@@ -289,18 +291,18 @@ def test_metaimage_headers_that_lie_are_refused_with_the_remedy(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_any_damage_to_a_header_ends_in_a_drawing_or_a_data_error(tmp_path: Path, form: str, changes: list) -> None:
     path = tmp_path / f"fuzzed.{form}"
-    formats.WRITERS[form](path, Picture(np.ones(SHAPE, np.uint8), nifti.grid_of(SHAPE, oblique()), {1: "a"}))
+    formats.WRITERS[form](path, LabelImage(np.ones(SHAPE, np.uint8), nifti.grid_of(SHAPE, oblique()), {1: "a"}))
     content = bytearray(path.read_bytes())
     for position, value in changes:
         content[position] = value
     path.write_bytes(content)
     try:
-        drawing = formats.read(path)
+        source = formats.read(path)
     except DataError as error:
         assert str(error).startswith(str(tmp_path))
         assert "\n" not in str(error)
     else:
-        assert all(layer.shape == drawing.grid.shape for layer in drawing.layers)
+        assert all(layer.shape == source.grid.shape for layer in source.layers)
 
 
 def test_volumes_that_are_no_label_map_are_refused(tmp_path: Path) -> None:
@@ -317,7 +319,7 @@ def test_volumes_that_are_no_label_map_are_refused(tmp_path: Path) -> None:
         sitk.WriteImage(vectors, str(tmp_path / f"v{ending}"))
         with pytest.raises(DataError, match=r"one binary number|names no segment"):
             formats.read(tmp_path / f"v{ending}")
-    with pytest.raises(DataError, match=r"a\.dcm: is not read; expected one of .*\.seg\.nrrd"):
+    with pytest.raises(DataError, match=r"a\.dcm: unknown file type, expected one of .*\.seg\.nrrd"):
         formats.read(tmp_path / "a.dcm")
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from wsseg.annotation.exchange.label_mapping import NOTHING, UNCERTAIN, combine
-from wsseg.annotation.exchange.regrid import place
+from wsseg.annotation.exchange.regrid import regrid_label
 from wsseg.core.cases import IGNORE
 from wsseg.volumes import nifti
 from wsseg.volumes.resample_labels import resample_label
@@ -51,13 +51,13 @@ def test_turned_flipped_and_cropped_voxels_come_back_as_they_were(order: tuple, 
         to_image[source, 3] = first if flip > 0 else last - 1
     affine = (image.affine @ to_image).astype(np.float32).astype(float)  # as NIfTI keeps it
     drawn = nifti.canonical(None, cropped, affine)
-    placed = place(drawn.array, drawn.grid, image, 4)
+    placed = regrid_label(drawn.array, drawn.grid, image, 4)
     np.testing.assert_array_equal(placed.label, outer)
     assert not placed.outside.any()
     assert not placed.displaced.any()
     assert not placed.same_grid
 
-    back = place(label, image, drawn.grid, 4)  # onto the smaller grid: what lies outside it is counted
+    back = regrid_label(label, image, drawn.grid, 4)  # onto the smaller grid: what lies outside it is count_layers
     np.testing.assert_array_equal(back.label, drawn.array)
     lost = np.bincount(label[outer != label], minlength=256)[:4]
     assert back.outside.tolist() == lost.tolist()
@@ -66,7 +66,7 @@ def test_turned_flipped_and_cropped_voxels_come_back_as_they_were(order: tuple, 
 def test_on_the_images_own_grid_nothing_is_touched() -> None:
     label, image = strokes((6, 5, 4)), grid((6, 5, 4), (1, 1, 3), 15)
     moved = nifti.grid_of(image.shape, image.affine + np.diag([1e-4] * 3 + [0]))
-    placed = place(label, moved, image, 4)
+    placed = regrid_label(label, moved, image, 4)
     assert placed.same_grid
     assert placed.label is label
 
@@ -79,7 +79,7 @@ def test_strokes_on_a_finer_grid_pool_as_resampling_does(target: tuple[int, int,
     spacing = np.array([1.0, 2.0, 3.0])
     coarse = spacing * shape / target
     image = grid(target, tuple(coarse), 0, tuple((coarse - spacing) / 2))
-    placed = place(label, grid(shape, tuple(spacing)), image, 4)
+    placed = regrid_label(label, grid(shape, tuple(spacing)), image, 4)
     np.testing.assert_array_equal(placed.label, resample_label(label, target, 4))
     assert placed.outside.sum() == 0
     assert (placed.displaced.sum() > 0) == (np.prod(target) < 500)
@@ -98,7 +98,7 @@ def test_strokes_on_a_finer_grid_pool_as_resampling_does(target: tuple[int, int,
 def test_no_stroke_is_lost_uncounted_and_none_is_invented(spacing: tuple, degrees: float, offset: tuple) -> None:
     label = strokes((9, 8, 7), seed=3, share=0.05)
     source, image = grid(label.shape, spacing, degrees, offset), grid((16, 15, 14), (1, 1.2, 1.4))
-    placed = place(label, source, image, 4)
+    placed = regrid_label(label, source, image, 4)
     forth, back = np.linalg.inv(image.affine) @ source.affine, np.linalg.inv(source.affine) @ image.affine
     outside, displaced = np.zeros(4, int), np.zeros(4, int)
     meant: dict[tuple, list[int]] = {}
@@ -129,7 +129,7 @@ def test_a_dense_label_is_sampled_at_the_images_centres(beyond: int) -> None:
     expected = ndimage.affine_transform(
         label, back[:3, :3], back[:3, 3], output_shape=image.shape, order=0, mode="grid-constant", cval=beyond
     )
-    placed = place(label, source, image, 4, dense=True, beyond=beyond)
+    placed = regrid_label(label, source, image, 4, dense=True, beyond=beyond)
     np.testing.assert_array_equal(placed.label, expected)
     assert placed.outside[0] == 0
     assert placed.outside[1:].sum() > 0
@@ -140,7 +140,7 @@ def test_a_stroke_that_fills_its_file_is_a_stroke_still() -> None:
     image = grid((10, 10, 10), (2, 2, 2), 0, (0.5, 0.5, 0.5))
     for where in itertools.product((4, 5), repeat=3):
         source = grid((12, 1, 1), (1, 1, 1), 0, where)
-        placed = place(np.ones(source.shape, np.uint8), source, image, 2)
+        placed = regrid_label(np.ones(source.shape, np.uint8), source, image, 2)
         assert np.isin((placed.label == 1).sum(), (6, 7))
         assert placed.displaced.sum() == placed.outside.sum() == 0
 
@@ -149,9 +149,9 @@ def test_a_dense_label_does_not_grow_where_somebody_was_unsure() -> None:
     label = np.zeros((20, 20, 20), np.uint8)
     label[5:15, 5:15, 5:15] = 1
     source, image = grid(label.shape, (1, 1, 1)), grid((10, 10, 10), (2, 2, 2), 0, (0.6, 0.6, 0.6))
-    sure = place(label, source, image, 2, dense=True).label
+    sure = regrid_label(label, source, image, 2, dense=True).label
     label[10, 10, 10] = IGNORE
-    placed = place(label, source, image, 2, dense=True)
+    placed = regrid_label(label, source, image, 2, dense=True)
     assert ((placed.label != sure) <= (placed.label == IGNORE)).all()
     assert (placed.label == IGNORE).sum() <= 1
     assert placed.displaced[0] == 0
@@ -183,5 +183,5 @@ def test_layers_are_combined_voxel_by_voxel_and_every_overlap_is_counted(
             overlaps[pair] = overlaps.get(pair, 0) + 1
             now = next((c for c in first if c in pair), UNCERTAIN)
         assert combined.codes[voxel] == now
-    assert combined.drawn == {c: n for c, n in drawn.items() if n}
+    assert combined.annotated == {c: n for c, n in drawn.items() if n}
     assert combined.overlaps == overlaps

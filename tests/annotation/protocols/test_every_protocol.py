@@ -1,15 +1,18 @@
-"""What every kind of annotation keeps to; kinds are found, not listed."""
+"""Properties of every annotation protocol. Protocols are discovered in wsseg/annotation/protocols."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from inspect import getdoc, isclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 
 from wsseg.annotation import receipt
-from wsseg.annotation.protocol import ROOM, CaseProtocol, Dense, Protocol, protocol_from
+from wsseg.annotation.protocol import PACKAGE, CaseProtocol, DenseCase, Frozen, Protocol, protocol_from
 from wsseg.commands.annotate import read_protocol
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import RecipeError
@@ -17,11 +20,31 @@ from wsseg.recipe import plugins
 from wsseg.recipe.yaml_file import load_yaml
 
 FILES = sorted((Path(__file__).parents[3] / "annotations").glob("*.yaml"))
-KINDS = [k for k in plugins.names(ROOM) if issubclass(plugins.find(ROOM, k, Protocol), CaseProtocol)]
+KINDS = [k for k in plugins.names(PACKAGE) if issubclass(plugins.find(PACKAGE, k, Protocol), CaseProtocol)]
 BY_SLICE = {"strokes", "scribblebench", "skeleton"}
 SECONDS_A_CASE = 5.0
 """One second is the aim, and kept on a free core; a busy one is given time."""
-Cases = Callable[..., Dense]
+Cases = Callable[..., DenseCase]
+
+
+def models(kind: str) -> set[type[Frozen]]:
+    """The class of a protocol, its base classes, and the classes of its nested mappings."""
+    found: set[type[Frozen]] = set()
+    pending = [plugins.find(PACKAGE, kind, Protocol)]
+    while pending:
+        for model in (m for m in pending.pop().__mro__ if issubclass(m, Frozen) and m not in found):
+            found.add(model)
+            for hint in get_type_hints(model).values():
+                pending += [inner for inner in (hint, *get_args(hint)) if isclass(inner) and issubclass(inner, Frozen)]
+    return found
+
+
+@pytest.mark.parametrize("kind", plugins.names(PACKAGE))
+def test_every_key_is_documented_in_the_class_that_declares_it(kind: str) -> None:
+    for model in models(kind):
+        keys = [key for key in vars(model).get("__annotations__", {}) if key in model.model_fields]
+        documented = re.findall(r"^ {4}(\w+): \S", (getdoc(model) or "").partition("Args:\n")[2], re.M)
+        assert documented == keys, model
 
 
 def of(kind: str, **keys: object) -> CaseProtocol:
@@ -61,7 +84,7 @@ def test_the_drawing_hangs_on_case_seed_and_name_and_on_nothing_else(kind: str, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_class_changes_nothing_in_the_first(kind: str, dense: Cases) -> None:
     case = dense()
-    fewer = Dense(case.name, case.label, 3, case.spacing_mm)
+    fewer = DenseCase(case.name, case.label, 3, case.spacing_mm)
     drawn, without = (of(kind).draw(c).label for c in (case, fewer))
     for value in (1, 2):
         assert np.array_equal(drawn == value, without == value)
@@ -73,11 +96,11 @@ def test_what_nobody_knows_stays_so_and_an_empty_case_is_no_fault(kind: str, den
     label = dense().label
     label[:, 12:30] = IGNORE
     label[:, :, 15] = 9
-    drawn = of(kind).draw(Dense("a", label, 4, (1.0, 1.0, 1.0))).label
+    drawn = of(kind).draw(DenseCase("a", label, 4, (1.0, 1.0, 1.0))).label
     assert (drawn[(label == IGNORE) | (label == 9)] == IGNORE).all()
-    blank = Dense("a", np.full((8, 7, 6), IGNORE, np.uint8), 3, (1.0, 1.0, 1.0))
+    blank = DenseCase("a", np.full((8, 7, 6), IGNORE, np.uint8), 3, (1.0, 1.0, 1.0))
     assert (of(kind).draw(blank).label == IGNORE).all()
-    behind = of(kind).draw(Dense("a", np.zeros((8, 7, 6), np.uint8), 3, (1.0, 1.0, 1.0)))
+    behind = of(kind).draw(DenseCase("a", np.zeros((8, 7, 6), np.uint8), 3, (1.0, 1.0, 1.0)))
     assert set(np.unique(behind.label)) <= {0, IGNORE} and (behind.label == 0).any()
 
 
@@ -86,10 +109,10 @@ def test_what_nobody_knows_stays_so_and_an_empty_case_is_no_fault(kind: str, den
 def test_the_smallest_volumes_and_regions_are_drawn(kind: str, shape: tuple[int, int, int]) -> None:
     random = np.random.default_rng(3)
     label = random.integers(0, 3, shape).astype(np.uint8)
-    drawn = of(kind).draw(Dense("a", label, 3, (0.9, 1.1, 4.0))).label
+    drawn = of(kind).draw(DenseCase("a", label, 3, (0.9, 1.1, 4.0))).label
     assert (drawn[drawn != IGNORE] == label[drawn != IGNORE]).all()
     whole = np.ones(shape, np.uint8)
-    drawn = of(kind).draw(Dense("a", whole, 2, (0.9, 1.1, 4.0))).label
+    drawn = of(kind).draw(DenseCase("a", whole, 2, (0.9, 1.1, 4.0))).label
     assert (drawn == 1).any()
 
 
@@ -130,7 +153,7 @@ def test_a_large_case_takes_little_time(kind: str) -> None:
     label[(np.abs(np.hypot(y - 110, x - 190) - 45) < 8) & (y > 95) & (z > 4) & (z < 44)] = 3  # an arch: no straight way
     label[(np.abs(np.hypot(y - 200, x - 200) - 35) < 6) & (z > 8)] = 4
     began = time.process_time()
-    of(kind).draw(Dense("large", label, 5, (0.8, 0.8, 3.0)))
+    of(kind).draw(DenseCase("large", label, 5, (0.8, 0.8, 3.0)))
     assert time.process_time() - began < SECONDS_A_CASE
 
 
@@ -148,7 +171,7 @@ def test_a_protocol_file_says_what_the_defaults_are(path: Path) -> None:
 
 
 def test_there_is_a_file_for_every_kind() -> None:
-    assert [path.stem for path in FILES] == list(plugins.names(ROOM))
+    assert [path.stem for path in FILES] == list(plugins.names(PACKAGE))
 
 
 def test_only_what_a_person_does_is_written_down_as_cost() -> None:
@@ -157,7 +180,7 @@ def test_only_what_a_person_does_is_written_down_as_cost() -> None:
         if isinstance(protocol, CaseProtocol):
             label = np.zeros((30, 30, 30), np.uint8)
             label[5:20, 5:20, 5:20] = 1
-            effort = protocol.draw(Dense("a", label, 2, (1.0, 1.0, 1.0))).effort
+            effort = protocol.draw(DenseCase("a", label, 2, (1.0, 1.0, 1.0))).effort
             assert {unit for unit, count in asdict(effort).items() if count} == set(said["seconds"]), path.name
 
 
@@ -176,12 +199,12 @@ def test_only_what_a_person_does_is_written_down_as_cost() -> None:
                 "kind": "mixed",
                 "parts": [{"share": 0.1, "protocol": {"kind": "points", "background": n}} for n in (1, 2)],
             },
-            ["two different protocols have one name"],
+            ["two different protocols have"],
         ),
         ({"name": "a", "kind": "mixed", "parts": [{"share": 0.1, "protocol": "points"}]}, ["expected a mapping"]),
         ({"name": "a", "border": {"share": 1}}, ["border.share: unknown key"]),
         ({"name": "a", "seconds": {"stroke": -1}}, ["seconds.stroke: "]),
-        ({"name": "a", "kind": "scribblebench", "border": {"shares": [0.2, 0.1]}}, ["the least and the most"]),
+        ({"name": "a", "kind": "scribblebench", "border": {"shares": [0.2, 0.1]}}, ["border.shares: expected"]),
         ({"name": "a", "kind": "mixed", "parts": []}, ["parts: "]),
         (
             {"name": "a", "kind": "mixed", "parts": [{"share": 0.7, "protocol": {"kind": "points"}}] * 2},

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from wsseg.annotation.protocol import Dense
-from wsseg.annotation.protocols.scribblebench import ContourPart, Scribblebench
+from wsseg.annotation.protocol import DenseCase
+from wsseg.annotation.protocols.scribblebench import BorderStroke, Scribblebench
 from wsseg.core.cases import IGNORE
 
 EIGHT = np.ones((3, 3), bool)
@@ -35,7 +35,7 @@ def test_the_parameters_are_the_published_ones() -> None:
 
 def test_components_are_picked_by_their_area_one_a_slice() -> None:
     label = discs({(25, 25): 18, (60, 70): 9}, slices=150)
-    drawn = NO_BORDER.draw(Dense("a", label, 2, (1.0, 1.0, 1.0))).label == 1
+    drawn = NO_BORDER.draw(DenseCase("a", label, 2, (1.0, 1.0, 1.0))).label == 1
     left, right = drawn[:45, :45].any((0, 1)), drawn[45:, 55:].any((0, 1))
     assert (left ^ right).all(), "one component and no more"
     assert 0.72 < left.mean() < 0.88, "four fifths of the area"
@@ -43,7 +43,7 @@ def test_components_are_picked_by_their_area_one_a_slice() -> None:
 
 def test_the_curve_is_three_wide_inside_and_starts_in_the_component() -> None:
     label = discs({(40, 45): 30}, slices=40)
-    drawn = NO_BORDER.draw(Dense("a", label, 2, (1.0, 1.0, 1.0))).label == 1
+    drawn = NO_BORDER.draw(DenseCase("a", label, 2, (1.0, 1.0, 1.0))).label == 1
     cross = ndimage.generate_binary_structure(2, 1)
     lengths = []
     for z in range(40):
@@ -59,7 +59,7 @@ def test_the_curve_is_three_wide_inside_and_starts_in_the_component() -> None:
 
 def test_border_strokes_keep_to_their_depth_and_share() -> None:
     label = discs({(40, 45): 30}, slices=120)
-    case = Dense("a", label, 2, (1.0, 1.0, 1.0))
+    case = DenseCase("a", label, 2, (1.0, 1.0, 1.0))
     drawn, curve = (p.draw(case).label == 1 for p in (PUBLISHED, NO_BORDER))
     assert (drawn | ~curve).all(), "the border stroke comes on top of the same curve"
     outside = np.argwhere(label[:, :, 0] == 0)
@@ -81,22 +81,24 @@ def test_border_strokes_keep_to_their_depth_and_share() -> None:
 def test_the_edge_of_a_slice_is_no_border() -> None:
     label = np.zeros((40, 40, 8), np.uint8)
     label[:20] = 1
-    border = Scribblebench(name="b", border=ContourPart(shares=(1.0, 1.0)), thickness_voxels=1)
-    case = Dense("a", label, 2, (1.0, 1.0, 1.0))
+    border = Scribblebench(name="b", border=BorderStroke(shares=(1.0, 1.0)), thickness_voxels=1)
+    case = DenseCase("a", label, 2, (1.0, 1.0, 1.0))
     curve = border.model_copy(update={"border": None}).draw(case).label == 1
     along = (border.draw(case).label == 1) & ~curve
     for z in range(8):
         rows, columns = np.nonzero(along[:, :, z])
         assert len(set(rows)) == 1 and 15 <= rows[0] <= 18 and len(columns) > 10
     nothing = np.zeros((40, 40, 3), np.uint8)
-    assert border.draw(Dense("a", nothing, 2, (1.0, 1.0, 1.0))).marks == (3, 0), "a curve a slice, and no border stroke"
+    assert border.draw(DenseCase("a", nothing, 2, (1.0, 1.0, 1.0))).marks == (3, 0), (
+        "a curve a slice, and no border stroke"
+    )
 
 
-def test_background_is_drawn_in_every_slice_with_foreground_or_without(dense: Callable[..., Dense]) -> None:
+def test_background_is_drawn_in_every_slice_with_foreground_or_without(dense: Callable[..., DenseCase]) -> None:
     label = dense().label
     label[:, :, 16:] = 0
-    drawn = PUBLISHED.draw(Dense("a", label, 4, (1.0, 1.0, 1.0))).label
+    drawn = PUBLISHED.draw(DenseCase("a", label, 4, (1.0, 1.0, 1.0))).label
     assert (drawn == 0).any((0, 1)).all()
-    none = Scribblebench(name="scribblebench", background=False).draw(Dense("a", label, 4, (1.0, 1.0, 1.0)))
-    assert not (none.label == 0).any() and none.asked[0] == ()
+    none = Scribblebench(name="scribblebench", background=False).draw(DenseCase("a", label, 4, (1.0, 1.0, 1.0)))
+    assert not (none.label == 0).any() and none.requested_slices[0] == ()
     assert (none.label[:, :, 16:] == IGNORE).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.morphology import skeletonize
 
-from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocol import DenseCase
 from wsseg.annotation.protocols.skeleton import Skeleton
 from wsseg.annotation.strokes import skeleton_path
 
@@ -57,7 +57,7 @@ def test_a_ring_is_drawn_to_its_opposite_side_and_small_blocks_get_a_dot() -> No
 
 @pytest.mark.parametrize("share", [0.5, 0.25])
 def test_a_part_of_the_line_is_that_share_of_its_pixels_and_lies_on_it(
-    share: float, dense: Callable[..., Dense]
+    share: float, dense: Callable[..., DenseCase]
 ) -> None:
     case = dense()
     whole = Skeleton(name="s").draw(case).label
@@ -73,6 +73,8 @@ def test_a_part_of_the_line_is_that_share_of_its_pixels_and_lies_on_it(
 def test_large_parts_beside_the_largest_get_a_line_of_their_own() -> None:
     label = np.zeros((40, 60, 1), np.uint8)
     label[3:8, 2:50], label[15:20, 2:30], label[30:33, 5:12] = 1, 1, 1
-    marks = {n: Skeleton(name="s", least_length_voxels=n).draw(Dense("a", label, 2, (1.0,) * 3)) for n in (1, 15, 99)}
+    marks = {
+        n: Skeleton(name="s", least_length_voxels=n).draw(DenseCase("a", label, 2, (1.0,) * 3)) for n in (1, 15, 99)
+    }
     assert [drawing.marks[1] for drawing in marks.values()] == [3, 2, 1]
     assert (marks[99].label[:10] == 1).any() and not (marks[99].label[10:] == 1).any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg.annotation.protocol import Dense
+from wsseg.annotation.protocol import DenseCase
 from wsseg.annotation.protocols.strokes import Strokes
 from wsseg.assembly.data import phantom_strokes
 from wsseg.core.cases import IGNORE
@@ -20,7 +20,7 @@ Blobs = Callable[..., np.ndarray]
 
 
 def draw(label: np.ndarray, protocol: Strokes = STROKES, name: str = "a", classes: int = 4) -> np.ndarray:
-    return protocol.draw(Dense(name, label, classes, (1.0, 1.0, 1.0))).label
+    return protocol.draw(DenseCase(name, label, classes, (1.0, 1.0, 1.0))).label
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])

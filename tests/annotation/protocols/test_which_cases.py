@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from wsseg.annotation.protocol import Dense, protocol_from
+from wsseg.annotation.protocol import DenseCase, protocol_from
 from wsseg.annotation.protocols.few_cases import FewCases
 from wsseg.annotation.protocols.mixed import Mixed
 from wsseg.annotation.protocols.points import Points
@@ -26,32 +26,32 @@ def mixed(**keys: object) -> Mixed:
 
 
 def test_a_smaller_number_of_cases_is_part_of_a_larger_one() -> None:
-    chosen = [set(FewCases(name="few", cases=n).assigned(CASES)) for n in (1, 5, 10, 99)]
+    chosen = [set(FewCases(name="few", cases=n).assign(CASES)) for n in (1, 5, 10, 99)]
     assert [len(c) for c in chosen] == [1, 5, 10, 40]
     assert all(a < b for a, b in itertools.pairwise(chosen))
-    assert set(FewCases(name="few", cases=5, seed=1).assigned(CASES)) != chosen[1]
+    assert set(FewCases(name="few", cases=5, seed=1).assign(CASES)) != chosen[1]
 
 
 def test_the_cases_that_are_chosen_are_dense() -> None:
-    ((name, protocol),) = FewCases(name="few", cases=1).assigned(["only"]).items()
+    ((name, protocol),) = FewCases(name="few", cases=1).assign(["only"]).items()
     label = np.random.default_rng(0).integers(0, 3, (6, 5, 4)).astype(np.uint8)
-    assert np.array_equal(protocol.draw(Dense(name, label, 3, (1.0, 1.0, 1.0))).label, label)
+    assert np.array_equal(protocol.draw(DenseCase(name, label, 3, (1.0, 1.0, 1.0))).label, label)
 
 
 def test_shares_are_exact_to_the_nearest_case() -> None:
     for count, expected in ((40, (4, 12, 10)), (7, (1, 2, 2)), (1, (0, 0, 1))):
-        kinds = Counter(p.kind for p in mixed().assigned(CASES[:count]).values())
+        kinds = Counter(p.kind for p in mixed().assign(CASES[:count]).values())
         assert (kinds["sparse_slices"], kinds["points"], kinds["boxes"]) == expected, count
 
 
 def test_the_order_in_which_cases_are_listed_changes_nothing() -> None:
     shuffled = random.Random(0).sample(CASES, len(CASES))
-    assert dict(mixed().assigned(shuffled)) == dict(mixed().assigned(CASES))
-    assert dict(mixed(seed=1).assigned(CASES)) != dict(mixed().assigned(CASES))
+    assert dict(mixed().assign(shuffled)) == dict(mixed().assign(CASES))
+    assert dict(mixed(seed=1).assign(CASES)) != dict(mixed().assign(CASES))
 
 
 def test_a_case_is_drawn_as_its_protocol_by_itself_would_draw_it() -> None:
-    name, protocol = next(item for item in mixed().assigned(CASES).items() if item[1].kind == "points")
+    name, protocol = next(item for item in mixed().assign(CASES).items() if item[1].kind == "points")
     label = np.random.default_rng(0).integers(0, 3, (16, 15, 14)).astype(np.uint8)
-    case = Dense(name, label, 3, (1.0, 1.0, 1.0))
+    case = DenseCase(name, label, 3, (1.0, 1.0, 1.0))
     assert np.array_equal(protocol.draw(case).label, Points(name="points").draw(case).label)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsseg.annotation.protocol import Dense, Drawing
+from wsseg.annotation.protocol import DenseCase, SimulatedAnnotation
 from wsseg.annotation.protocols.boxes import Boxes
 from wsseg.annotation.protocols.extreme_points import ExtremePoints
 from wsseg.annotation.protocols.points import Points
@@ -23,8 +23,8 @@ def two_blocks() -> np.ndarray:
     return label
 
 
-def case(label: np.ndarray | None = None, name: str = "a") -> Dense:
-    return Dense(name, two_blocks() if label is None else label, 3, SPACING)
+def case(label: np.ndarray | None = None, name: str = "a") -> DenseCase:
+    return DenseCase(name, two_blocks() if label is None else label, 3, SPACING)
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
@@ -61,7 +61,9 @@ def test_every_part_gets_its_clicks_and_balls_have_their_radius() -> None:
     for value, places in ((1, [np.s_[5:15, 6:14, 7:13], np.s_[30:34, 20:24, 2:4]]), (2, [np.s_[22:27, 5:10, 10:15]])):
         for place in places:
             assert (drawing.label[place] == value).any()
-    one = Points(name="p", radius_mm=4.0, background=1).draw(Dense("a", np.zeros_like(label), 2, SPACING)).label == 0
+    one = (
+        Points(name="p", radius_mm=4.0, background=1).draw(DenseCase("a", np.zeros_like(label), 2, SPACING)).label == 0
+    )
     found = np.argwhere(one) * SPACING
     apart = np.sqrt(((found[:, None] - found[None]) ** 2).sum(-1))
     assert apart.max() <= 8 + 1e-6
@@ -105,7 +107,7 @@ def test_overlapping_boxes_leave_both_cores() -> None:
     assert (drawn == 1).any()
 
 
-def ends_of(drawing: Drawing, value: int) -> list[tuple[int, int]]:
+def ends_of(drawing: SimulatedAnnotation, value: int) -> list[tuple[int, int]]:
     there = drawing.label == value
     return [
         (int(n[0]), int(n[-1])) for n in (np.flatnonzero(there.any(tuple({0, 1, 2} - {a}))) for a in range(3))
@@ -127,7 +129,7 @@ def test_extreme_points_reach_as_far_as_the_class_and_are_joined_inside() -> Non
 def test_the_way_between_the_ends_of_an_arch_stays_in_it() -> None:
     x, y, _ = np.indices((50, 40, 5))
     arch = ((np.abs(np.hypot(x - 25, y - 8) - 18) < 2.5) & (y > 7)).astype(np.uint8)
-    drawn = ExtremePoints(name="e", radius_mm=0).draw(Dense("a", arch, 2, (1.0, 1.0, 1.0))).label
+    drawn = ExtremePoints(name="e", radius_mm=0).draw(DenseCase("a", arch, 2, (1.0, 1.0, 1.0))).label
     assert (arch[drawn == 1] == 1).all()
     way = ndimage.label(drawn == 1, np.ones((3, 3, 3)))
     assert way[1] == 1

@@ -1,1 +1,1 @@
-"""Validation from a few hundred points instead of dense masks: which points are asked, and what the answers say."""
+"""Estimate Dice from a few hundred points labelled by a person: sampling, point files, estimate."""

@@ -1,4 +1,4 @@
-"""Which voxels are asked: how many in each stratum, and a draw in which every voxel's chance is known."""
+"""Sampling design of an audit: points per stratum, and a sample with a known inclusion probability of every voxel."""
 
 from __future__ import annotations
 
@@ -8,196 +8,217 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wsseg.annotation.audit.strata import BEYOND, Cell, Codes, Volumes, cell_of, merged
+from wsseg.annotation.audit.strata import BEYOND, GroupCodes, Volumes, VoxelGroup, group_of, merge_small_groups
 from wsseg.core.errors import DataError
 
-Indices = npt.NDArray[np.int64]
-FEWEST = 3
-"""Points in a stratum, where it has as many voxels: fewer say nothing of how its voxels vary."""
+IntArray = npt.NDArray[np.int64]
+MIN_POINTS = 3
+"""Fewest points in a stratum with as many voxels: fewer do not allow to estimate a variance."""
 
 _AGREE = (0.7, 0.85, 0.85)
-"""Guess at the share of a stratum that is what it is predicted to be, by band."""
+"""Assumed share of correctly predicted voxels in a stratum of a class, by band."""
 _MISSED = (0.1, 0.06, 0.02, 0.01)
-"""Guess at how much of a class lies in a stratum where it is not predicted, by band, as a share of its volume."""
+"""Assumed volume of a class in a stratum where it is not predicted, by band, as a share of the class's volume."""
 _ELSEWHERE = 0.3
-"""The same where another class is the nearest one: this much of it."""
+"""Factor of `_MISSED` if another class is the nearest one."""
 
 
 @dataclass(frozen=True)
-class Segment:
-    """The voxels of one group in one case, and some of them in random order."""
+class CaseGroup:
+    """The voxels of one group in one case, and a random sample of them in random order.
+
+    Attributes:
+        case: Index of the case.
+        group: The group.
+        voxels: Number of voxels.
+        voxel_mm3: Volume of one voxel.
+        sample: Flat indices (C order) of the sampled voxels.
+    """
 
     case: int
-    cell: Cell
+    group: VoxelGroup
     voxels: int
     voxel_mm3: float
-    sample: Indices
+    sample: IntArray
 
     @property
     def volume_mm3(self) -> float:
-        """Volume of all its voxels."""
+        """Volume of all voxels."""
         return self.voxels * self.voxel_mm3
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """A group of voxels over all cases, of which `points` are asked.
+    """A group of voxels over all cases, from which points are sampled.
 
     Attributes:
-        cell: Which voxels they are.
-        volume_mm3: Their volume.
-        points: How many of them are asked.
+        group: The group.
+        volume_mm3: Its volume.
+        points: Number of sampled points.
     """
 
-    cell: Cell
+    group: VoxelGroup
     volume_mm3: float
     points: int
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One voxel to ask: its case, its place (C order), its stratum, and the chance that it had of being drawn."""
+class SampledVoxel:
+    """One sampled voxel.
+
+    Attributes:
+        case: Index of the case.
+        index: Flat index in the canonical array (C order).
+        stratum: Index of the stratum.
+        probability: Its inclusion probability.
+    """
 
     case: int
-    place: int
+    index: int
     stratum: int
-    chance: float
+    probability: float
 
 
 @dataclass(frozen=True)
 class Design:
-    """What is asked, and what it is asked of.
+    """A sampling design with its sample.
 
     Attributes:
-        predicted_mm3: (C,) the volume of each predicted class over all cases.
-        strata: They hold every voxel of every case exactly once.
-        draws: The voxels to ask.
+        predicted_mm3: (C,) volume of each predicted class over all cases.
+        strata: Strata that contain every voxel of every case exactly once.
+        sample: The sampled voxels.
     """
 
     predicted_mm3: Volumes
     strata: tuple[Stratum, ...]
-    draws: tuple[Draw, ...]
+    sample: tuple[SampledVoxel, ...]
 
 
-def segments_of(
-    case: int, codes: Codes, voxel_mm3: float, classes: int, most: int, random: np.random.Generator
-) -> list[Segment]:
-    """Return the groups of a case, each with at most `most` of its voxels, drawn without replacement."""
+def groups_of_case(
+    case: int, codes: GroupCodes, voxel_mm3: float, classes: int, maximum: int, random: np.random.Generator
+) -> list[CaseGroup]:
+    """Return the groups of a case, each with a sample of at most `maximum` voxels without replacement."""
     flat = codes.ravel()
-    found = []
+    groups = []
     for code in np.flatnonzero(np.bincount(flat)):
-        places = np.flatnonzero(flat == code)
-        sample = random.choice(places, min(most, len(places)), replace=False)
-        found.append(Segment(case, cell_of(int(code), classes), len(places), voxel_mm3, sample))
-    return found
+        members = np.flatnonzero(flat == code)
+        sample = random.choice(members, min(maximum, len(members)), replace=False)
+        groups.append(CaseGroup(case, group_of(int(code), classes), len(members), voxel_mm3, sample))
+    return groups
 
 
-def make_design(segments: Sequence[Segment], classes: int, points: int, random: np.random.Generator) -> Design:
-    """Divide the points among strata and draw them.
+def make_design(groups: Sequence[CaseGroup], classes: int, points: int, random: np.random.Generator) -> Design:
+    """Allocate the points to strata and sample them.
 
     Raises:
         DataError: There are too few points for the strata.
     """
-    cells: dict[Cell, float] = {}
+    volumes_mm3: dict[VoxelGroup, float] = {}
     predicted_mm3 = np.zeros(classes)
-    for segment in segments:
-        cells[segment.cell] = cells.get(segment.cell, 0.0) + segment.volume_mm3
-        predicted_mm3[segment.cell.own] += segment.volume_mm3
-    into = merged(cells, predicted_mm3)
-    members: dict[Cell, list[Segment]] = {cell: [] for cell in sorted(set(into.values()))}
-    for segment in segments:
-        members[into[segment.cell]].append(segment)
-    volumes = np.array([sum(s.volume_mm3 for s in group) for group in members.values()])
-    # Steps of at least one voxel: then no voxel is drawn twice.
-    most = [int(v / max(s.voxel_mm3 for s in group) + 1e-6) for v, group in zip(volumes, members.values(), strict=True)]
-    numbers = allocated(list(members), volumes, predicted_mm3, points, np.array(most))
+    for group in groups:
+        volumes_mm3[group.group] = volumes_mm3.get(group.group, 0.0) + group.volume_mm3
+        predicted_mm3[group.group.own] += group.volume_mm3
+    merged_into = merge_small_groups(volumes_mm3, predicted_mm3)
+    members: dict[VoxelGroup, list[CaseGroup]] = {group: [] for group in sorted(set(merged_into.values()))}
+    for group in groups:
+        members[merged_into[group.group]].append(group)
+    volumes = np.array([sum(g.volume_mm3 for g in of_stratum) for of_stratum in members.values()])
+    # Sampling steps of at least one voxel, so that no voxel is sampled twice.
+    voxel_mm3 = [max(g.voxel_mm3 for g in of_stratum) for of_stratum in members.values()]
+    maximum = [int(v / mm3 + 1e-6) for v, mm3 in zip(volumes, voxel_mm3, strict=True)]
+    numbers = allocate(list(members), volumes, predicted_mm3, points, np.array(maximum))
     strata = tuple(Stratum(*row) for row in zip(members, volumes.tolist(), numbers.tolist(), strict=True))
-    draws: list[Draw] = []
-    for n, (stratum, group) in enumerate(zip(strata, members.values(), strict=True)):
-        draws += _drawn(n, stratum, group, random)
-    return Design(predicted_mm3, strata, tuple(draws))
+    sample: list[SampledVoxel] = []
+    for n, (stratum, of_stratum) in enumerate(zip(strata, members.values(), strict=True)):
+        sample += _sample_stratum(n, stratum, of_stratum, random)
+    return Design(predicted_mm3, strata, tuple(sample))
 
 
-def allocated(cells: Sequence[Cell], volumes: Volumes, predicted_mm3: Volumes, points: int, most: Indices) -> Indices:
-    """Return how many points each stratum gets: Neyman's rule for several classes at once.
+def allocate(
+    groups: Sequence[VoxelGroup], volumes: Volumes, predicted_mm3: Volumes, points: int, maximum: IntArray
+) -> IntArray:
+    """Return the number of points per stratum: Neyman allocation for several classes at once.
 
-    n_h grows with sqrt(sum over classes c of (V_h s_hc / P_c)^2): V_h the stratum's volume, P_c the predicted one, and
-    s_hc^2 = m (1 - m) from a guess m at the share of class c in it, so that a stratum gets what it adds to the errors
-    of all Dice values together. The guesses only steer where points go; the estimate is right whatever they are.
+    n_h is proportional to sqrt(sum over classes c of (V_h s_hc / P_c)^2), with the volume V_h of the stratum, the
+    predicted volume P_c, and s_hc^2 = m (1 - m) for an assumed share m of class c, so that each stratum gets points in
+    proportion to its contribution to the errors of all Dice values. The assumptions only affect the efficiency; the
+    estimate does not depend on them.
 
     Args:
-        cells: Which voxels the strata hold.
-        volumes: (H,) their volumes.
+        groups: The group of each stratum.
+        volumes: (H,) volumes of the strata.
         predicted_mm3: (C,) see `Design`.
-        points: How many there are to give away; fewer are given where there are fewer voxels.
-        most: (H,) how many each stratum can take.
+        points: Total number of points; fewer are used if there are fewer voxels.
+        maximum: (H,) largest number of points per stratum.
 
     Raises:
         DataError: There are too few points for the strata.
 
     Source: Cochran, Sampling Techniques, 1977, chapters 5 and 5A.
     """
-    least = np.minimum(FEWEST, most)
-    if points < least.sum():
+    minimum = np.minimum(MIN_POINTS, maximum)
+    if points < minimum.sum():
         raise DataError(
-            f"{points} points are too few: {len(cells)} groups of voxels have to be asked: --points {2 * least.sum()}"
+            f"{points} points are too few for {len(groups)} groups of voxels: use --points {2 * minimum.sum()}"
         )
-    wanted = np.zeros(len(cells))
+    weights = np.zeros(len(groups))
     for c in np.flatnonzero(predicted_mm3[1:]) + 1:
-        guess = np.array([_guess(cell, int(c), v, predicted_mm3[c]) for cell, v in zip(cells, volumes, strict=True)])
-        wanted += volumes**2 * guess * (1 - guess) / predicted_mm3[c] ** 2
-    wanted = np.sqrt(wanted) + 1e-9
-    # What is cut off at a limit goes to the others: the size of the unit is found by bisection.
-    low, high = 0.0, float(points / wanted.min())
+        share = np.array([_assumed_share(g, int(c), v, predicted_mm3[c]) for g, v in zip(groups, volumes, strict=True)])
+        weights += volumes**2 * share * (1 - share) / predicted_mm3[c] ** 2
+    weights = np.sqrt(weights) + 1e-9
+    # Points that exceed a limit go to the other strata: the unit of the weights is found by bisection.
+    low, high = 0.0, float(points / weights.min())
     for _ in range(100):
         unit = (low + high) / 2
-        if np.clip(unit * wanted, least, most).sum() > points:
+        if np.clip(unit * weights, minimum, maximum).sum() > points:
             high = unit
         else:
             low = unit
-    exact = np.clip(low * wanted, least, most)
+    exact = np.clip(low * weights, minimum, maximum)
     numbers = np.floor(exact + 1e-6).astype(np.int64)
-    spare = min(points, int(most.sum())) - int(numbers.sum())
+    spare = min(points, int(maximum.sum())) - int(numbers.sum())
     for h in np.argsort(numbers - exact, kind="stable"):
-        if spare > 0 and numbers[h] < most[h]:
+        if spare > 0 and numbers[h] < maximum[h]:
             numbers[h] += 1
             spare -= 1
     return numbers
 
 
-def _guess(cell: Cell, c: int, volume_mm3: float, predicted_mm3: float) -> float:
-    """Return a guess at the share of class c in a stratum."""
-    if cell.own == c:
-        return _AGREE[cell.band]
-    known = cell.nearest == c or cell.band == BEYOND
-    missed = _MISSED[cell.band] * (1.0 if known else _ELSEWHERE)
+def _assumed_share(group: VoxelGroup, c: int, volume_mm3: float, predicted_mm3: float) -> float:
+    """Return the assumed share of class c in a stratum."""
+    if group.own == c:
+        return _AGREE[group.band]
+    nearest = group.nearest == c or group.band == BEYOND
+    missed = _MISSED[group.band] * (1.0 if nearest else _ELSEWHERE)
     return min(0.3, missed * predicted_mm3 / volume_mm3)
 
 
-def _drawn(number: int, stratum: Stratum, group: Sequence[Segment], random: np.random.Generator) -> list[Draw]:
-    """Draw a stratum's points systematically: at equal steps of volume from a random start, case after case.
+def _sample_stratum(
+    number: int, stratum: Stratum, groups: Sequence[CaseGroup], random: np.random.Generator
+) -> list[SampledVoxel]:
+    """Sample a stratum systematically: at equal steps of volume from a random start, case after case.
 
-    Each voxel's chance is points x its volume / the stratum's volume, exactly; and every case gets its share of the
-    points, up to one, which no independent draw would do.
+    The inclusion probability of a voxel is exactly points * voxel volume / stratum volume, and the number of points of
+    each case differs from its share by less than one, unlike with independent sampling.
     """
     step = stratum.volume_mm3 / stratum.points
-    ends = np.cumsum([segment.volume_mm3 for segment in group])
-    places = (np.arange(stratum.points) + random.random()) * step
-    hit = np.minimum(np.searchsorted(ends, places, side="right"), len(group) - 1)
-    draws = []
+    ends = np.cumsum([group.volume_mm3 for group in groups])
+    positions = (np.arange(stratum.points) + random.random()) * step
+    hit = np.minimum(np.searchsorted(ends, positions, side="right"), len(groups) - 1)
+    sample = []
     for index, count in zip(*np.unique(hit, return_counts=True), strict=True):
-        segment = group[index]
-        chance = segment.voxel_mm3 / step
-        draws += [Draw(segment.case, int(place), number, chance) for place in segment.sample[:count]]
-    return draws
+        group = groups[index]
+        probability = group.voxel_mm3 / step
+        sample += [SampledVoxel(group.case, int(voxel), number, probability) for voxel in group.sample[:count]]
+    return sample
 
 
 def summary(design: Design, names: Sequence[str]) -> list[list[str]]:
-    """Return the text cells of a table: a line a stratum, with its volume and points."""
+    """Return the cells of a table with one row per stratum: description, volume in ml, points."""
     rows = []
     for stratum in design.strata:
-        own, nearest, band = stratum.cell
-        near = "" if own == nearest else f", nearest {names[nearest]}"
-        where = "beyond all shells" if band == BEYOND else ("inside" if own == nearest else f"band {band + 1}{near}")
+        own, nearest, band = stratum.group
+        other = "" if own == nearest else f", nearest {names[nearest]}"
+        where = "beyond all shells" if band == BEYOND else ("inside" if own == nearest else f"band {band + 1}{other}")
         rows.append([f"{names[own]}, {where}", f"{stratum.volume_mm3 / 1000:.1f}", f"{stratum.points}"])
     return rows

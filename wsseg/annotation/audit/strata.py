@@ -1,40 +1,40 @@
-"""Voxels of a prediction in groups that err alike: by predicted class, nearest other class and distance to it."""
+"""Strata of an audit: voxels grouped by predicted class, nearest other class and distance to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from wsseg.core.cases import Spacing
+from wsseg.volumes.types import Labels
 
-Labels = npt.NDArray[np.integer[Any]]
-Codes = npt.NDArray[np.int32]
+GroupCodes = npt.NDArray[np.int32]
 Volumes = npt.NDArray[np.float64]
 
 SHELLS = (0.5, 2.0, 8.0)
-"""Where one band of distance ends and the next begins: when this many times the volume of the class lies nearer.
+"""Borders between distance bands, as multiples of the class volume that lies nearer.
 
-Cuts by volume suit a nodule and a liver alike, and on any voxel size; in mm they would have to be chosen for each.
+Bands by volume suit small and large classes and any voxel size; bands in mm would have to be chosen for each class.
 """
 BEYOND = len(SHELLS)
-"""The last band of the background: all that is farther from every predicted class."""
+"""Last band of the background: all voxels farther from every predicted class."""
 _INSIDE = 2
-"""The last band of a foreground class: its voxels that are farther from every other class."""
+"""Last band of a foreground class: its voxels farther from every other class."""
 _SMALL = 0.1
-"""A group with less than this share of its class's volume is not worth points of its own."""
+"""A group with a smaller share of its class's volume is merged with another one."""
 
 
-class Cell(NamedTuple):
-    """A group of voxels: what they are predicted to be, which other class is nearest, and how near it is.
+class VoxelGroup(NamedTuple):
+    """A group of voxels with the same predicted class, nearest other class and distance band.
 
     Attributes:
         own: The predicted class.
-        nearest: The nearest other class; `own` where none is told apart.
-        band: 0 is nearest to the border; see SHELLS.
+        nearest: The nearest other class; `own` in the last band, which does not distinguish it.
+        band: Distance band, 0 at the border; see SHELLS.
     """
 
     own: int
@@ -42,14 +42,14 @@ class Cell(NamedTuple):
     band: int
 
 
-def cell_codes(label: Labels, spacing_mm: Spacing, sizes_mm3: Volumes) -> Codes:
-    """Return the group of each voxel of a predicted label map as a number; `cell_of` says what it means.
+def group_codes(label: Labels, spacing_mm: Spacing, sizes_mm3: Volumes) -> GroupCodes:
+    """Return the code of each voxel's group in a predicted label map; `group_of` decodes it.
 
     Args:
         label: (X, Y, Z) predicted classes.
-        spacing_mm: Edge lengths of a voxel; distances are Euclidean, in mm, between voxel centres.
-        sizes_mm3: (C,) the mean volume of each class in the cases where it is predicted. The mean over cases, and not
-            the case's own volume, so that the shells of a crumb still hold the organ that it should have been.
+        spacing_mm: Voxel size; distances are Euclidean, in mm, between voxel centres.
+        sizes_mm3: (C,) mean volume of each class over the cases where it is predicted. The mean is used rather than the
+            case's own volume so that the bands around an undersegmented organ are still large enough.
     """
     distance, nearest = _nearest_other(label, spacing_mm)
     voxel_mm3 = float(np.prod(spacing_mm))
@@ -58,59 +58,59 @@ def cell_codes(label: Labels, spacing_mm: Spacing, sizes_mm3: Volumes) -> Codes:
         last = code_of(_last(own), len(sizes_mm3))
         codes[label == own] = last
         for other in _values(nearest[label == own]) if np.isfinite(distance).any() else []:
-            there = (label == own) & (nearest == other)
+            members = (label == own) & (nearest == other)
             size = min(float(sizes_mm3[c]) for c in (own, other) if c > 0)
-            band = _bands(distance[there], [int(share * size / voxel_mm3) for share in SHELLS])
-            first = code_of(Cell(own, other, 0), len(sizes_mm3))
-            codes[there] = np.where(band < _last(own).band, first + band, last)
+            band = _bands(distance[members], [int(share * size / voxel_mm3) for share in SHELLS])
+            first = code_of(VoxelGroup(own, other, 0), len(sizes_mm3))
+            codes[members] = np.where(band < _last(own).band, first + band, last)
     return codes
 
 
-def code_of(cell: Cell, classes: int) -> int:
-    """Return the number of a group among `classes` classes."""
-    return (cell.own * classes + cell.nearest) * (BEYOND + 1) + cell.band
+def code_of(group: VoxelGroup, classes: int) -> int:
+    """Return the code of a group."""
+    return (group.own * classes + group.nearest) * (BEYOND + 1) + group.band
 
 
-def cell_of(code: int, classes: int) -> Cell:
-    """Return the group that a number stands for."""
+def group_of(code: int, classes: int) -> VoxelGroup:
+    """Return the group of a code."""
     pair, band = divmod(code, BEYOND + 1)
-    return Cell(*divmod(pair, classes), band)
+    return VoxelGroup(*divmod(pair, classes), band)
 
 
-def merged(cells: Mapping[Cell, float], predicted_mm3: Volumes) -> dict[Cell, Cell]:
-    """Return the stratum that each group goes into: small ones join a larger one of the same predicted class.
+def merge_small_groups(volumes_mm3: Mapping[VoxelGroup, float], predicted_mm3: Volumes) -> dict[VoxelGroup, VoxelGroup]:
+    """Return the group that each group is merged into: small ones join a larger one of the same predicted class.
 
     Args:
-        cells: The volume of each group over all cases.
-        predicted_mm3: (C,) the volume of each predicted class over all cases.
+        volumes_mm3: Volume of each group over all cases.
+        predicted_mm3: (C,) volume of each predicted class over all cases.
     """
-    left = dict(cells)
-    into = {cell: cell for cell in cells}
-    for cell in sorted(cells, key=lambda c: cells[c]):
-        size = min((predicted_mm3[c] for c in (cell.own, cell.nearest) if c > 0), default=predicted_mm3[1:].sum())
-        kin = [other for other in left if other.own == cell.own and other != cell]
-        if left[cell] < _SMALL * size and kin:
-            alike = [other for other in kin if other.band == cell.band] or kin
-            target = max(alike, key=lambda c: (left[c], c))
-            left[target] += left.pop(cell)
-            into = {origin: target if end == cell else end for origin, end in into.items()}
-    return into
+    remaining = dict(volumes_mm3)
+    merged_into = {group: group for group in volumes_mm3}
+    for group in sorted(volumes_mm3, key=lambda g: volumes_mm3[g]):
+        size = min((predicted_mm3[c] for c in (group.own, group.nearest) if c > 0), default=predicted_mm3[1:].sum())
+        candidates = [other for other in remaining if other.own == group.own and other != group]
+        if remaining[group] < _SMALL * size and candidates:
+            same_band = [other for other in candidates if other.band == group.band] or candidates
+            target = max(same_band, key=lambda g: (remaining[g], g))
+            remaining[target] += remaining.pop(group)
+            merged_into = {origin: target if end == group else end for origin, end in merged_into.items()}
+    return merged_into
 
 
-def _last(own: int) -> Cell:
-    """Return the group of what is far from every other class."""
-    return Cell(own, own, _INSIDE if own > 0 else BEYOND)
+def _last(own: int) -> VoxelGroup:
+    """Return the group of the voxels far from every other class."""
+    return VoxelGroup(own, own, _INSIDE if own > 0 else BEYOND)
 
 
 def _nearest_other(label: Labels, spacing_mm: Spacing) -> tuple[npt.NDArray[np.float32], Labels]:
-    """Return how far in mm each voxel is from the nearest voxel of another class, infinite if none, and that class."""
+    """Return the distance in mm to the nearest voxel of another class (infinite if there is none), and that class."""
     distance = np.full(label.shape, np.inf, np.float32)
     nearest = np.zeros(label.shape, np.uint8)
     for other in _values(label):
-        if (apart := label != other).any():
-            found = distance_transform_edt(apart, sampling=spacing_mm).astype(np.float32)
-            closer = apart & (found < distance)
-            distance[closer], nearest[closer] = found[closer], other
+        if (outside := label != other).any():
+            to_other = distance_transform_edt(outside, sampling=spacing_mm).astype(np.float32)
+            closer = outside & (to_other < distance)
+            distance[closer], nearest[closer] = to_other[closer], other
     return distance, nearest
 
 
@@ -120,9 +120,9 @@ def _values(label: Labels) -> list[int]:
 
 
 def _bands(distance: npt.NDArray[np.float32], counts: Sequence[int]) -> npt.NDArray[np.int32]:
-    """Return in which band each voxel lies, if the nearest `counts` voxels shall lie in the first bands.
+    """Return the band of each voxel. The nearest `counts[0]` voxels are in band 0, and so on.
 
-    Voxels at one distance stay together, so the first band is never empty.
+    Voxels at the same distance stay together, so the first band is never empty.
     """
     ordered = np.sort(distance)
     band = np.zeros(distance.shape, np.int32)

@@ -1,1 +1,1 @@
-"""Annotation of other tools: read onto a dataset's grids, written for them, and what became of every voxel."""
+"""Exchange of annotation with other tools: import, export, file formats."""

@@ -1,4 +1,4 @@
-"""What became of every voxel that somebody drew: the receipt of an import."""
+"""Count the annotated voxels of an import: how many are kept, and why the others are lost."""
 
 from __future__ import annotations
 
@@ -8,95 +8,98 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from wsseg.annotation.exchange.label_mapping import Combined
-from wsseg.annotation.exchange.regrid import Placed
-from wsseg.annotation.exchange.source_segmentation import Drawing, described
+from wsseg.annotation.exchange.label_mapping import CombinedLayers
+from wsseg.annotation.exchange.regrid import RegriddedLabel
+from wsseg.annotation.exchange.source_segmentation import SourceSegmentation, describe_grid
 from wsseg.core.reporter import Reporter
 from wsseg.volumes.nifti import Grid
-
-Voxels = npt.NDArray[np.int64]
-"""(C,), of each class."""
+from wsseg.volumes.types import Counts
 
 
 @dataclass(frozen=True)
 class ImportTally:
-    """The voxels of one case.
+    """Voxels of one case by class.
 
     Attributes:
-        case: Whose.
-        path: The file they came from.
-        drawn: Drawn as the class, in the file; a voxel in two segments counts in both.
+        case: Name of the case.
+        path: The annotation file.
+        annotated: Annotated voxels in the file; a voxel in two segments counts in both.
         overlapping: Lost to another segment in the same voxel.
         outside: Lost outside the image.
-        displaced: Lost in a voxel of the image where another class was drawn too.
-        kept: Annotated as the class on the image's grid; more than were drawn where its voxels are smaller.
-        moved: From which grid to which; empty where it was the image's own.
+        displaced: Lost because the image voxel got another class.
+        kept: Annotated voxels on the grid of the image. There may be more than in the file if its voxels are smaller.
+        moved: Description of the source and the target grid; empty if they are the same.
     """
 
     case: str
     path: Path
-    drawn: Voxels
-    overlapping: Voxels
-    outside: Voxels
-    displaced: Voxels
-    kept: Voxels
+    annotated: Counts
+    overlapping: Counts
+    outside: Counts
+    displaced: Counts
+    kept: Counts
     moved: str
 
     @classmethod
     def of(
-        cls, case: str, drawing: Drawing, combined: Combined, placed: Placed, target: Grid, classes: int
+        cls,
+        case: str,
+        source: SourceSegmentation,
+        combined: CombinedLayers,
+        regridded: RegriddedLabel,
+        target: Grid,
+        classes: int,
     ) -> ImportTally:
-        """Count."""
-        drawn = np.array([combined.drawn.get(c, 0) for c in range(classes)], np.int64)
-        left, kept = (
+        """Count the voxels of a case that was read, combined and resampled."""
+        annotated = np.array([combined.annotated.get(c, 0) for c in range(classes)], np.int64)
+        combined_counts, kept = (
             np.array([np.count_nonzero(label == c) for c in range(classes)], np.int64)
-            for label in (combined.codes, placed.label)
+            for label in (combined.codes, regridded.label)
         )
-        moved = f"{drawing.path.name}: brought from {described(drawing.grid)} to {described(target)}"
+        moved = f"{source.path.name}: resampled from {describe_grid(source.grid)} to {describe_grid(target)}"
         return cls(
-            case, drawing.path, drawn, drawn - left, placed.outside, placed.displaced, kept,
-            "" if placed.same_grid else moved,
+            case, source.path, annotated, annotated - combined_counts, regridded.outside, regridded.displaced, kept,
+            "" if regridded.same_grid else moved,
         )  # fmt: skip
 
     def faults(self, image: Path, classes: Sequence[str]) -> list[str]:
-        """Return what cannot be accepted: a class that is lost whole, or most of the drawing outside the image."""
-        foreground = slice(1, None)  # by itself: in a dense label the background is most of what is drawn
-        chosen = foreground if self.drawn[foreground].any() else slice(None)
-        drawn, outside = int(self.drawn[chosen].sum()), int(self.outside[chosen].sum())
-        if 2 * outside > drawn:
+        """Return faults: more than half of the annotation lies outside the image, or a class is lost entirely."""
+        foreground = slice(1, None)  # separately, because most of a dense label is background
+        chosen = foreground if self.annotated[foreground].any() else slice(None)
+        annotated, outside = int(self.annotated[chosen].sum()), int(self.outside[chosen].sum())
+        if 2 * outside > annotated:
             grids = self.moved.partition(": ")[2]
             return [
-                f"{self.path}: {outside} of its {drawn} drawn voxels lie outside {image.name} ({grids}): "
-                "is it another case's, or was its geometry lost? Save it with the image's"
+                f"{self.path}: {outside} of its {annotated} annotated voxels lie outside {image.name} ({grids}): "
+                "is it of another case, or was its geometry lost? Save it with the image's geometry"
             ]
         return [
-            f"{self.path}: all {self.drawn[c]} voxels of {name!r} are lost ({self.overlapping[c]} in overlaps, "
+            f"{self.path}: all {self.annotated[c]} voxels of {name!r} are lost ({self.overlapping[c]} in overlaps, "
             f"{self.outside[c]} outside {image.name}, {self.displaced[c]} to other classes): draw on the image's grid"
             for c, name in enumerate(classes)
-            if self.drawn[c] and not self.kept[c]
+            if self.annotated[c] and not self.kept[c]
         ]
 
     def lost(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return the losses for annotation.json, where there are any."""
+        """Return the lost voxels by reason and class for annotation.json; {} if there are none."""
         kinds = {"overlapping": self.overlapping, "outside": self.outside, "displaced": self.displaced}
-        found = {
+        lost = {
             kind: {name: int(n) for name, n in zip(classes, voxels, strict=True) if n}
             for kind, voxels in kinds.items()
             if voxels.any()
         }
-        return {"lost": found} if found else {}
+        return {"lost": lost} if lost else {}
 
     def row(self, c: int) -> list[int]:
-        """Return the numbers of one class."""
-        return [int(v[c]) for v in (self.drawn, self.kept, self.overlapping, self.outside, self.displaced)]
+        """Return the table cells of one class."""
+        return [int(v[c]) for v in (self.annotated, self.kept, self.overlapping, self.outside, self.displaced)]
 
 
-def show(title: str, classes: Sequence[str], fates: Sequence[ImportTally], report: Reporter) -> None:
-    """Show a row a case and class that was drawn in it, and one a class over all cases."""
-    rows = [(f.case, name, f.row(c)) for f in fates for c, name in enumerate(classes) if f.drawn[c] or f.kept[c]]
+def show_tallies(title: str, classes: Sequence[str], tallies: Sequence[ImportTally], report: Reporter) -> None:
+    """Show a table with one row per case and annotated class, and one per class over all cases."""
+    rows = [(t.case, name, t.row(c)) for t in tallies for c, name in enumerate(classes) if t.annotated[c] or t.kept[c]]
     for c, name in enumerate(classes):
-        rows.append(("all", name, np.sum([f.row(c) for f in fates], axis=0, dtype=int).tolist()))
+        rows.append(("all", name, np.sum([t.row(c) for t in tallies], axis=0, dtype=int).tolist()))
     columns = ["case", "class", "voxels in", "voxels out", "lost in overlaps", "outside the image", "to another class"]
     report.table(title, columns, [[case, name, *map(str, numbers)] for case, name, numbers in rows])

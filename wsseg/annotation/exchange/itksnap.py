@@ -1,4 +1,4 @@
-"""ITK-SNAP's label descriptions: which value of a label map is called what, and its colour."""
+"""ITK-SNAP label description files: names and colours of the values of a label map."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _HEADING = """################################################
 """
 
 
-def is_one(path: Path) -> bool:
-    """Tell whether there is a file and it is a label description, be it a damaged one."""
+def is_label_description(path: Path) -> bool:
+    """Return whether the file exists and is a label description, possibly a damaged one."""
     try:
         lines = path.read_bytes().decode("latin-1").splitlines()
     except OSError:
@@ -37,12 +37,12 @@ def is_one(path: Path) -> bool:
 
 
 def read(path: Path) -> dict[int, tuple[str, Colour]]:
-    """Return name and colour of every value but 0, ITK-SNAP's "Clear Label". DataError: it is no such file."""
+    """Return name and colour of each value except 0 ("Clear Label"). DataError: it is no label description."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: no readable label description ({error}): save it with ITK-SNAP, in UTF-8") from error
-    found: dict[int, tuple[str, Colour]] = {}
+    labels: dict[int, tuple[str, Colour]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -51,12 +51,12 @@ def read(path: Path) -> dict[int, tuple[str, Colour]]:
             raise DataError(f"{path}: line {number} is no label of ITK-SNAP ({line.strip()[:60]!r}): save it again")
         value, red, green, blue = (int(match.group(n)) for n in range(1, 5))
         if value > 0:
-            found[value] = match.group(8), (min(red, 255), min(green, 255), min(blue, 255))
-    return found
+            labels[value] = match.group(8), (min(red, 255), min(green, 255), min(blue, 255))
+    return labels
 
 
 def write(path: Path, names: Mapping[int, str], colours: Mapping[int, Colour]) -> None:
-    """Write a label description, to be loaded in ITK-SNAP beside a label map."""
+    """Write a label description that ITK-SNAP can load together with a label map."""
     rows = ['    0     0    0    0        0  0  0    "Clear Label"']
     for value, name in names.items():
         red, green, blue = colours.get(value, (128, 128, 128))

@@ -1,4 +1,4 @@
-"""From the values of a file to the classes of a dataset: names, what nobody drew, and voxels in two segments."""
+"""Map the values of an annotation file to the classes of a dataset, and combine overlapping segments."""
 
 from __future__ import annotations
 
@@ -11,83 +11,83 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wsseg.annotation.exchange.source_segmentation import Drawing, Labels, count_values, look_up
+from wsseg.annotation.exchange.source_segmentation import SourceSegmentation, StoredValues, count_values, look_up
 from wsseg.core.errors import DataError, did_you_mean
 
 NOTHING = -1
-"""Nobody drew here."""
+"""Code of a voxel that is not annotated."""
 UNCERTAIN = -2
-"""Somebody drew here, and said that it is not to be learned from."""
+"""Code of a voxel that is annotated as `ignore`: it must not be learned from."""
 
-Codes = npt.NDArray[np.int16]
-"""A class, NOTHING or UNCERTAIN for every voxel."""
+CodeMap = npt.NDArray[np.int16]
+"""(X, Y, Z): a class, NOTHING or UNCERTAIN for each voxel."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What the names in other tools' files mean.
+    """The classes that names in files of other tools stand for.
 
     Attributes:
-        classes: The dataset's classes, background first.
-        renamed: Name in a file, or its number -> class, as the person said it.
+        classes: Classes of the dataset, background first.
+        renamed: Name or value in a file -> class, from `--map`.
     """
 
     classes: tuple[str, ...]
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def code(self, name: str) -> int | None:
-        """Return the class that a name means, UNCERTAIN for `ignore`, None where it means none; case is ignored."""
+        """Return the class of a name, UNCERTAIN for `ignore`, None if there is none. Upper and lower case are equal."""
         renamed = {plain(old): new for old, new in self.renamed.items()}
-        known = {"background": 0, "ignore": UNCERTAIN} | {plain(n): value for value, n in enumerate(self.classes)}
-        return known.get(plain(renamed.get(plain(name), name)))
+        codes = {"background": 0, "ignore": UNCERTAIN} | {plain(n): value for value, n in enumerate(self.classes)}
+        return codes.get(plain(renamed.get(plain(name), name)))
 
-    def called(self, code: int) -> str:
+    def name_of(self, code: int) -> str:
         """Return the name of a code."""
         return "ignore" if code == UNCERTAIN else self.classes[code]
 
     def unknown(self, path: Path, what: str, name: str, voxels: int) -> str:
-        """Return the fault of a name that means no class."""
-        remedy = f'say what it is: --map "{name}={self.classes[-1]}", or "{name}=ignore"'
+        """Return the fault text of a name that is no class."""
+        remedy = f'map it: --map "{name}={self.classes[-1]}", or "{name}=ignore"'
         hint = did_you_mean(name, list(self.classes))
         return f"{path}: {what} ({voxels} voxels) is no class of the dataset{hint}: {remedy}"
 
 
 def plain(name: str) -> str:
-    """Return a name without regard to case, to spaces, and to how letters with accents are put together."""
+    """Return a name normalised in case, spaces and Unicode composition."""
     return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """What the values of a file mean: per layer value -> code; and what in it means nothing known."""
+class LabelMapping:
+    """The codes of a file's values (for each layer: value -> code), and faults of values without a class."""
 
     codes: tuple[Mapping[int, int], ...]
     faults: tuple[str, ...] = ()
 
 
-Counts = tuple[Mapping[int, int], ...]
-"""Per layer: value -> voxels."""
+ValueCounts = tuple[Mapping[int, int], ...]
+"""For each layer: value -> number of voxels."""
 
 
-def counted(drawing: Drawing) -> Counts:
-    """Return the values of every layer, and how many voxels have each."""
-    return tuple(count_values(layer) for layer in drawing.layers)
+def count_layers(source: SourceSegmentation) -> ValueCounts:
+    """Return the number of voxels of each value in every layer."""
+    return tuple(count_values(layer) for layer in source.layers)
 
 
-def meaning(
-    drawing: Drawing, counts: Counts, naming: Naming, names: Mapping[int, str], unpainted: int | None
-) -> Meaning:
-    """Say what each value of a file means.
+def map_labels(
+    source: SourceSegmentation, counts: ValueCounts, naming: Naming, names: Mapping[int, str], unpainted: int | None
+) -> LabelMapping:
+    """Return the code of each value of a file.
 
     Args:
-        drawing: The file.
+        source: The file.
         counts: Its values.
-        naming: The dataset's classes and what the person said.
-        names: For a plain label map: names of its values; {} where its values are the dataset's own numbers.
-        unpainted: For a plain label map: the value of a voxel that nobody drew; None: there is none.
+        naming: The dataset's classes, and names mapped by `--map`.
+        names: Names of the values of a plain label map; {} if the values are the dataset's own.
+        unpainted: Value of an unannotated voxel in a plain label map; None if there is none.
     """
-    if drawing.segmented:
-        return _of_segments(drawing, counts, naming)
+    if source.segmented:
+        return _of_segments(source, counts, naming)
     codes: dict[int, int] = {}
     faults = []
     for value, voxels in counts[0].items():
@@ -99,91 +99,93 @@ def meaning(
         if value == unpainted:
             if code is not None and code > 0:
                 faults.append(
-                    f"{drawing.path}: {value} is {naming.classes[code]!r}, and was said to be what nobody drew: "
-                    f'correct --unpainted, or say --map "{value}=ignore"'
+                    f"{source.path}: {value} is {naming.classes[code]!r}, but not annotated by --unpainted: "
+                    f'correct --unpainted, or add --map "{value}=ignore"'
                 )
             code = NOTHING
         if code is None:
             what = f"the value {value}" + ("" if name is None else f", {name!r}")
-            faults.append(naming.unknown(drawing.path, what, str(value) if name is None else name, voxels))
+            faults.append(naming.unknown(source.path, what, str(value) if name is None else name, voxels))
         else:
             codes[value] = code
-    return Meaning((codes,), tuple(faults))
+    return LabelMapping((codes,), tuple(faults))
 
 
-def _of_segments(drawing: Drawing, counts: Counts, naming: Naming) -> Meaning:
+def _of_segments(source: SourceSegmentation, counts: ValueCounts, naming: Naming) -> LabelMapping:
+    """Return the codes of a file of named segments."""
     codes: list[dict[int, int]] = [{0: NOTHING} for _ in counts]
     faults = []
-    for segment in drawing.segments:
+    for segment in source.segments:
         voxels, code = counts[segment.layer].get(segment.value, 0), naming.code(segment.name)
         if voxels and segment.value in codes[segment.layer]:
-            faults.append(f"{drawing.path}: two segments share the value {segment.value}: export it again")
+            faults.append(f"{source.path}: two segments share the value {segment.value}: export it again")
         elif code is not None:
             codes[segment.layer][segment.value] = code
-        elif voxels:  # a segment in which nothing is drawn may be called anything
+        elif voxels:  # an empty segment may have any name
             codes[segment.layer][segment.value] = UNCERTAIN
-            faults.append(naming.unknown(drawing.path, f"segment {segment.name!r}", segment.name, voxels))
+            faults.append(naming.unknown(source.path, f"segment {segment.name!r}", segment.name, voxels))
     for layer, values in enumerate(counts):
         if strange := sorted(set(values) - set(codes[layer])):
-            faults.append(f"{drawing.path}: layer {layer} holds {strange[:8]}, which no segment names: export it again")
-    return Meaning(tuple(codes), tuple(faults))
+            faults.append(f"{source.path}: layer {layer} holds {strange[:8]}, which no segment names: export it again")
+    return LabelMapping(tuple(codes), tuple(faults))
 
 
 @dataclass(frozen=True)
-class Combined:
-    """A file's layers as one map of codes.
+class CombinedLayers:
+    """The layers of a file combined.
 
     Attributes:
-        codes: (X, Y, Z).
-        drawn: Voxels that were drawn as each class; one in two segments counts in both.
-        overlaps: (code, code) -> voxels that lay in both.
+        codes: Combined codes (X, Y, Z).
+        annotated: Class -> annotated voxels; a voxel in two segments counts in both.
+        overlaps: (code, code) -> number of voxels in both.
     """
 
-    codes: Codes
-    drawn: Mapping[int, int]
+    codes: CodeMap
+    annotated: Mapping[int, int]
     overlaps: Mapping[tuple[int, int], int]
 
 
-def combine(layers: Sequence[Labels], meanings: Sequence[Mapping[int, int]], first: Sequence[int] = ()) -> Combined:
-    """Lay the layers of a file over each other.
+def combine(
+    layers: Sequence[StoredValues], mappings: Sequence[Mapping[int, int]], priority: Sequence[int] = ()
+) -> CombinedLayers:
+    """Combine the layers of a file.
 
-    A voxel in two segments of different classes takes the one that comes first in `first`; it is UNCERTAIN where
-    neither is named there.
+    A voxel in segments of two classes gets the class that comes first in `priority`, or UNCERTAIN if neither is listed.
     """
-    codes = look_up(layers[0], meanings[0])
-    drawn, overlaps = Counter(count_values(codes)), Counter[tuple[int, int]]()
-    repeated = {c for c, n in Counter(c for m in meanings for c in set(m.values())).items() if n > 1 and c >= 0}
-    seen = {code: codes == code for code in repeated}
-    for layer, meant in zip(layers[1:], meanings[1:], strict=True):
-        new = look_up(layer, meant)
-        drawn.update(count_values(new))
+    codes = look_up(layers[0], mappings[0])
+    annotated, overlaps = Counter(count_values(codes)), Counter[tuple[int, int]]()
+    repeated = {c for c, n in Counter(c for m in mappings for c in set(m.values())).items() if n > 1 and c >= 0}
+    masks = {code: codes == code for code in repeated}
+    for layer, mapping in zip(layers[1:], mappings[1:], strict=True):
+        new = look_up(layer, mapping)
+        annotated.update(count_values(new))
         for code in repeated:
-            drawn[code] -= int((seen[code] & (new == code)).sum())
-            seen[code] |= new == code
+            annotated[code] -= int((masks[code] & (new == code)).sum())
+            masks[code] |= new == code
         both = (codes != NOTHING) & (new != NOTHING) & (codes != new)
         olds, news = codes[both], new[both]
         winners = np.full(len(olds), UNCERTAIN, np.int16)
         for old, over in {(int(a), int(b)) for a, b in np.unique(np.stack([olds, news], 1), axis=0)}:
             pair = (olds == old) & (news == over)
             overlaps[min(old, over), max(old, over)] += int(pair.sum())
-            winners[pair] = next((code for code in first if code in (old, over)), UNCERTAIN)
+            winners[pair] = next((code for code in priority if code in (old, over)), UNCERTAIN)
         codes = np.where(codes == NOTHING, new, codes)
         codes[both] = winners
-    return Combined(codes, {c: n for c, n in drawn.items() if c >= 0 and n}, dict(overlaps))
+    return CombinedLayers(codes, {c: n for c, n in annotated.items() if c >= 0 and n}, dict(overlaps))
 
 
-def undecided(path: Path, combined: Combined, first: Sequence[int], naming: Naming) -> list[str]:
-    """Return the fault of each pair of segments that overlap while nobody said which of them wins."""
+def undecided_overlaps(path: Path, combined: CombinedLayers, priority: Sequence[int], naming: Naming) -> list[str]:
+    """Return a fault for each pair of overlapping segments without a priority."""
     return [
-        f"{path}: {voxels} voxels lie in {naming.called(a)!r} and in {naming.called(b)!r}: say which wins, "
-        f'--overlap "{naming.called(b)}", or leave them unannotated: --overlap ignore'
+        f"{path}: {voxels} voxels lie in {naming.name_of(a)!r} and in {naming.name_of(b)!r}: give the priority, "
+        f'--overlap "{naming.name_of(b)}", or leave them unannotated: --overlap ignore'
         for (a, b), voxels in sorted(combined.overlaps.items())
-        if not {a, b, UNCERTAIN} & set(first)
+        if not {a, b, UNCERTAIN} & set(priority)
     ]
 
 
 def parse_renamed(words: Iterable[str], classes: tuple[str, ...]) -> dict[str, str]:
-    """Read `Tumor=GTV`, one a word. DataError: no `=`, a class that is none, one name twice."""
+    """Parse words such as `Tumor=GTV`. DataError: a word without `=`, an unknown class, or a repeated name."""
     renamed: dict[str, str] = {}
     faults = []
     for word in words:
@@ -195,7 +197,7 @@ def parse_renamed(words: Iterable[str], classes: tuple[str, ...]) -> dict[str, s
                 f"--map {word!r}: {new!r} is no class of the dataset{did_you_mean(new, [*classes, 'ignore'])}"
             )
         elif plain(old) in map(plain, renamed):
-            faults.append(f"--map {word!r}: {old!r} is mapped twice: say it once")
+            faults.append(f"--map {word!r}: {old!r} is mapped twice: map it once")
         else:
             renamed[old] = new
     if faults:

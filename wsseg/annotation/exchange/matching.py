@@ -1,4 +1,4 @@
-"""Whose annotation a file is: the cases of a dataset, and the names that tools give to files."""
+"""Match annotation files to the cases of a dataset by their names."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wsseg.core.errors import DataError
 from wsseg.dataset.dataset_json import read_classes, read_file_ending
 
 _ADDED = re.compile(r"[-_. ](?:seg|segmentation|label|labels|mask|scribbles?|strokes?|annotations?)$", re.IGNORECASE)
-"""What tools and people add to a case's name, as in CASE-segmentation.seg.nrrd."""
+"""Suffixes that tools and people add to a case's name, as in CASE-segmentation.seg.nrrd."""
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """What annotation is brought to.
+class TargetDataset:
+    """The dataset that annotation is imported into.
 
     Attributes:
-        root: The folder, in nnU-Net v2's layout.
-        classes: Names by label value, background first.
-        images: Case -> its first image, on whose grid its annotation has to lie.
-        ending: That of all label maps in it.
+        root: Its folder, in nnU-Net v2's layout.
+        classes: Class names by label value, background first.
+        images: Case -> its first image, whose grid the annotation gets.
+        ending: File name ending of its label maps.
     """
 
     root: Path
@@ -33,8 +33,8 @@ class Dataset:
     ending: str
 
 
-def read_dataset(root: Path) -> Dataset:
-    """Read a dataset's classes and cases; no volume is opened. Raises DataError."""
+def read_target(root: Path) -> TargetDataset:
+    """Read classes and cases of a dataset; opens no volume. Raises DataError."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the dataset that the annotation belongs to")
     classes, file_ending = read_classes(root), read_file_ending(root)
@@ -46,26 +46,26 @@ def read_dataset(root: Path) -> Dataset:
         raise DataError(
             f"{root / 'imagesTr'}: holds no image CASE_0000{file_ending}: annotation needs the images' grids"
         )
-    return Dataset(root, classes, images, file_ending)
+    return TargetDataset(root, classes, images, file_ending)
 
 
 def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the files of annotation among files and folders, and what else lies in the folders. Raises DataError."""
+    """Return the annotation files among files and folders, and the other files in these folders. Raises DataError."""
     files: list[Path] = []
     others: list[Path] = []
     faults = []
     for source in sources:
         if source.is_dir():
             inside = [f for f in sorted(source.iterdir()) if not f.is_dir() and not f.name.startswith(".")]
-            found = [f for f in inside if formats.ending(f)]
-            files += found
-            others += [f for f in inside if f not in found]
-            if not found:
-                faults.append(f"{source}: holds no file of annotation; expected {', '.join(formats.READERS)}")
+            readable = [f for f in inside if formats.ending(f)]
+            files += readable
+            others += [f for f in inside if f not in readable]
+            if not readable:
+                faults.append(f"{source}: holds no annotation file, expected {', '.join(formats.READERS)}")
         elif formats.ending(source) or not source.exists():
             files.append(source)
         else:
-            faults.append(f"{source}: is not read; expected {', '.join(formats.READERS)}")
+            faults.append(f"{source}: unknown file type, expected {', '.join(formats.READERS)}")
     faults += [f"{f}: no such file or folder" for f in files if not f.exists()]
     if faults:
         raise DataError(faults)
@@ -75,26 +75,28 @@ def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def match(files: Iterable[Path], cases: Iterable[str]) -> dict[str, Path]:
     """Return the file of each case.
 
-    A file is CASE, CASE_0000, or one of these with a word like `-segmentation` behind it, before its ending.
+    Without its ending, a file is called CASE or CASE_0000, optionally with a suffix such as `-segmentation`.
 
     Raises:
-        DataError: A file belongs to no case, or two to one.
+        DataError: A file belongs to no case, or two files to the same case.
     """
-    known = set(cases)
-    found: dict[str, Path] = {}
+    names_of_cases = set(cases)
+    by_case: dict[str, Path] = {}
     faults = []
     for path in files:
         stem = path.name[: -len(formats.ending(path) or path.suffix)]
         short = _ADDED.sub("", stem)
         names = (stem, re.sub(r"_\d{4}$", "", stem), short, re.sub(r"_\d{4}$", "", short))
-        case = next((name for name in names if name in known), None)
+        case = next((name for name in names if name in names_of_cases), None)
         if case is None:
-            near = difflib.get_close_matches(stem, known, n=1) or sorted(known)[:1]
-            faults.append(f"{path}: belongs to no case of imagesTr ({len(known)} cases, like {near[0]}): name it CASE")
-        elif case in found:
-            faults.append(f"{path}: is for {case} like {found[case].name}: leave one of them out")
+            near = difflib.get_close_matches(stem, names_of_cases, n=1) or sorted(names_of_cases)[:1]
+            faults.append(
+                f"{path}: belongs to no case of imagesTr ({len(names_of_cases)} cases, like {near[0]}): name it CASE"
+            )
+        elif case in by_case:
+            faults.append(f"{path}: is for {case} like {by_case[case].name}: leave one of them out")
         else:
-            found[case] = path
+            by_case[case] = path
     if faults:
         raise DataError(faults)
-    return dict(sorted(found.items()))
+    return dict(sorted(by_case.items()))

@@ -1,7 +1,7 @@
-"""MetaImage files (.mha, and .mhd with a data file beside it): a header of lines `Key = Value`, then the voxels.
+"""MetaImage files: .mha, and .mhd with a separate data file.
 
-Format: "MetaIO" in ITK's wiki. Read and written here because the format is a page long and the small libraries for it
-check neither the length nor the checksum of what they read.
+Format: a header of lines `Key = Value`, then the voxels ("MetaIO" in ITK's wiki). Implemented here because the format
+is one page long, and the small libraries for it check neither length nor checksum of the data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from wsseg.annotation.exchange.source_segmentation import Drawing, Picture, check_claim
+from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
@@ -24,12 +24,12 @@ _KINDS = {
     "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8",
     "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
-_MOST = 1032  # at most this many times its size comes out of a compressed stream
+_MAX_RATIO = 1032  # largest compression ratio of zlib
 _HEADER_BYTES = 2**20
 
 
-def read(path: Path) -> Drawing:
-    """Read a label map. Raises DataError where the file is missing, truncated, corrupt or holds no label map."""
+def read(path: Path) -> SourceSegmentation:
+    """Read a label map. Raises DataError if the file is missing, truncated, corrupt or no label map."""
     try:
         with path.open("rb") as stream:
             header = _header(path, stream)
@@ -40,14 +40,14 @@ def read(path: Path) -> Drawing:
         why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{path}: truncated or corrupt ({why}): copy or export it again") from error
     volume = nifti.canonical(path, whole_numbers(path, array), affine)
-    return Drawing(path, (volume.array,), volume.grid)
+    return SourceSegmentation(path, (volume.array,), volume.grid)
 
 
-def write(path: Path, picture: Picture) -> None:
-    """Write a label map as .mha, compressed, on the grid's own file order."""
-    affine = np.diag([-1.0, -1, 1, 1]) @ picture.grid.disk_affine  # RAS -> LPS
+def write(path: Path, image: LabelImage) -> None:
+    """Write a label map as compressed .mha, in the axis order of the grid on disk."""
+    affine = np.diag([-1.0, -1, 1, 1]) @ image.grid.disk_affine  # RAS -> LPS
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    voxels = zlib.compress(nifti.as_on_disk(picture.label, picture.grid).tobytes(order="F"))
+    voxels = zlib.compress(nifti.as_on_disk(image.label, image.grid).tobytes(order="F"))
     lines = {
         "ObjectType": "Image",
         "NDims": "3",
@@ -55,11 +55,13 @@ def write(path: Path, picture: Picture) -> None:
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
         "CompressedDataSize": str(len(voxels)),
-        "TransformMatrix": _numbers((affine[:3, :3] / spacing).T.ravel()),  # the first three: the first axis
+        "TransformMatrix": _numbers(
+            (affine[:3, :3] / spacing).T.ravel()
+        ),  # the first three numbers belong to the first axis
         "Offset": _numbers(affine[:3, 3]),
         "CenterOfRotation": "0 0 0",
         "ElementSpacing": _numbers(spacing),
-        "DimSize": " ".join(map(str, picture.grid.disk_shape)),
+        "DimSize": " ".join(map(str, image.grid.disk_shape)),
         "ElementType": "MET_UCHAR",
         "ElementDataFile": "LOCAL",
     }
@@ -71,7 +73,7 @@ def _numbers(numbers: Array) -> str:
 
 
 def _header(path: Path, stream: IO[bytes]) -> dict[str, str]:
-    """Read the header and leave the stream behind it."""
+    """Read the header; the stream is then at the first voxel."""
     header: dict[str, str] = {}
     while "ElementDataFile" not in header:
         line = stream.readline(_HEADER_BYTES)
@@ -83,34 +85,35 @@ def _header(path: Path, stream: IO[bytes]) -> dict[str, str]:
 
 
 def _voxels(path: Path, header: Mapping[str, str], stream: IO[bytes]) -> Array:
-    """Read and unpack the data, axes in the file's order."""
+    """Read and decompress the voxels, in the axis order of the file."""
     shape = tuple(int(word) for word in header["DimSize"].split())
-    apart, kind = header["ElementDataFile"], _KINDS.get(header["ElementType"])
-    one = header.get("ElementNumberOfChannels", "1") == "1"
-    if len(shape) != 3 or kind is None or not one or header.get("BinaryData", "True").lower() != "true":
-        said = f"{len(shape)} axes of {header['ElementType']}"
-        raise DataError(f"{path}: holds {said}, expected three axes of one binary number a voxel: export it again")
-    if apart.startswith("LIST") or "%" in apart:
-        raise DataError(f"{path}: spreads its voxels over several files: save it as one .mha")
-    place = path if apart == "LOCAL" else path.parent / apart
-    packed = _packed(place, header, stream if apart == "LOCAL" else None)
+    data_file, kind = header["ElementDataFile"], _KINDS.get(header["ElementType"])
+    single_channel = header.get("ElementNumberOfChannels", "1") == "1"
+    if len(shape) != 3 or kind is None or not single_channel or header.get("BinaryData", "True").lower() != "true":
+        content = f"{len(shape)} axes of {header['ElementType']}"
+        raise DataError(f"{path}: holds {content}, expected 3 axes with one binary number per voxel: export it again")
+    if data_file.startswith("LIST") or "%" in data_file:
+        raise DataError(f"{path}: has its voxels in several files: save it as one .mha")
+    data_path = path if data_file == "LOCAL" else path.parent / data_file
+    packed = _packed(data_path, header, stream if data_file == "LOCAL" else None)
     dtype = np.dtype((">" if _yes(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB") else "<") + kind)
     claimed = int(np.prod(shape, dtype=float)) * dtype.itemsize
     compressed = _yes(header, "CompressedData")
-    check_claim(place, shape, claimed, len(packed) * (_MOST if compressed else 1))
+    check_size(data_path, shape, claimed, len(packed) * (_MAX_RATIO if compressed else 1))
     if compressed:
-        unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        packed = unpacking.decompress(packed)
-        if not unpacking.eof or len(packed) != claimed:
-            raise ValueError(f"{len(packed)} bytes came out of it, its header claims {claimed}")
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        packed = decompressor.decompress(packed)
+        if not decompressor.eof or len(packed) != claimed:
+            raise ValueError(f"{len(packed)} bytes after decompression, its header claims {claimed}")
     return np.frombuffer(packed, dtype, claimed // dtype.itemsize).reshape(shape, order="F")
 
 
-def _packed(place: Path, header: Mapping[str, str], stream: IO[bytes] | None) -> bytes:
+def _packed(data_path: Path, header: Mapping[str, str], stream: IO[bytes] | None) -> bytes:
+    """Read the bytes of the voxels as they are stored."""
     if stream is not None:
         return stream.read()
     skip = int(header.get("HeaderSize", "0").split()[0])
-    content = place.read_bytes()
+    content = data_path.read_bytes()
     if skip >= 0:
         return content[skip:]
     size = np.dtype(_KINDS[header["ElementType"]]).itemsize * int(np.prod([int(n) for n in header["DimSize"].split()]))
@@ -118,7 +121,7 @@ def _packed(place: Path, header: Mapping[str, str], stream: IO[bytes] | None) ->
 
 
 def _affine(header: Mapping[str, str]) -> Array:
-    """Return index -> mm, RAS."""
+    """Return the affine from index to mm in RAS."""
 
     def numbers(*names: str, default: str) -> Array:
         text = next((header[name] for name in names if name in header), default)

@@ -1,8 +1,8 @@
-"""NRRD files, and 3D Slicer's segmentations in them (.seg.nrrd): names, colours and layers of what was drawn.
+"""NRRD files and 3D Slicer's segmentations (.seg.nrrd) with names, colours and layers of segments.
 
 Formats: http://teem.sourceforge.net/nrrd/format.html, and "Segmentation labelmap file format" in Slicer's developer
-guide. pynrrd reads the header; the data are decompressed here, because pynrrd never looks at a checksum, and files are
-written here, because pynrrd knows no letters beyond ASCII and writes the time of day into them.
+guide. pynrrd reads the header. Data are decompressed here, because pynrrd checks no checksum, and files are written
+here, because pynrrd writes ASCII only and includes the time of day.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 import nrrd
 import numpy as np
 
-from wsseg.annotation.exchange.source_segmentation import Colour, Drawing, Picture, Segment, check_claim
+from wsseg.annotation.exchange.source_segmentation import Colour, LabelImage, Segment, SourceSegmentation, check_size
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
@@ -30,15 +30,15 @@ _TO_RAS = {
     "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
 }  # fmt: skip
 _UNPACK = {"gzip": gzip.decompress, "gz": gzip.decompress, "bzip2": bz2.decompress, "bz2": bz2.decompress}
-_MOST = {"raw": 1, "gzip": 1032, "gz": 1032}
-"""At most this many times a file's size can come out of it."""
+_MAX_RATIO = {"raw": 1, "gzip": 1032, "gz": 1032}
+"""Largest compression ratio of an encoding."""
 
 
-def read(path: Path) -> Drawing:
-    """Read an .nrrd or .nhdr file: a segmentation where it names segments, else a plain label map.
+def read(path: Path) -> SourceSegmentation:
+    """Read an .nrrd or .nhdr file: a segmentation if it names segments, else a plain label map.
 
     Raises:
-        DataError: The file is missing, truncated, corrupt, not placed in space, or holds no label map.
+        DataError: The file is missing, truncated, corrupt or no label map, or has no position in space.
     """
     try:
         with path.open("rb") as stream:
@@ -48,34 +48,34 @@ def read(path: Path) -> Drawing:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; {path.name} needs it") from error
-    except Exception as error:  # pynrrd raises many kinds for a broken header
+    except Exception as error:  # pynrrd raises many types of exceptions for a broken header
         why = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or corrupt ({why}): copy or export it again") from error
     segments = _segments(path, header)
-    layers, affine = _placed(path, array, header)
-    if segments and layers[0].size == 1:  # Slicer's way to store that nothing was drawn
+    layers, affine = _layers_and_affine(path, array, header)
+    if segments and layers[0].size == 1:  # Slicer stores an empty segmentation this way
         layers, affine = [np.zeros_like(layer) for layer in layers[:1]], np.eye(4)
     if len(layers) > 1 and not segments:
         raise DataError(f"{path}: has {len(layers)} volumes and names no segment: export one label map")
     if wrong := sorted({s.layer for s in segments} - set(range(len(layers)))):
         raise DataError(f"{path}: has segments in layers {wrong}, but {len(layers)} layers: export it again")
     volumes = [nifti.canonical(path, whole_numbers(path, layer), affine) for layer in layers]
-    return Drawing(path, tuple(v.array for v in volumes), volumes[0].grid, segments, bool(segments))
+    return SourceSegmentation(path, tuple(v.array for v in volumes), volumes[0].grid, segments, bool(segments))
 
 
-def write_segmentation(path: Path, picture: Picture) -> None:
-    """Write a Slicer segmentation of one layer, a segment for each named value, on the grid's own file order."""
-    extent = " ".join(f"0 {n - 1}" for n in picture.grid.disk_shape)
+def write_segmentation(path: Path, image: LabelImage) -> None:
+    """Write a Slicer segmentation of one layer with a segment for each named value."""
+    extent = " ".join(f"0 {n - 1}" for n in image.grid.disk_shape)
     fields = {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    for n, (value, name) in enumerate(picture.names.items()):
-        # Slicer cuts a layer to the extent of its first segment, so that each gets the extent of all. There are no
-        # Tags: over a pair without a colon, as in an empty "|", its older releases never come back.
+    for n, (value, name) in enumerate(image.names.items()):
+        # Slicer crops a layer to the extent of its first segment, so every segment gets the full extent. Tags are left
+        # out: older releases hang on a pair without a colon, as in an empty "|".
         fields |= {
-            f"Segment{n}_Color": " ".join(f"{c / 255:.6f}" for c in picture.colours.get(value, (128, 128, 128))),
+            f"Segment{n}_Color": " ".join(f"{c / 255:.6f}" for c in image.colours.get(value, (128, 128, 128))),
             f"Segment{n}_ColorAutoGenerated": "0",
             f"Segment{n}_Extent": extent,
             f"Segment{n}_ID": f"Segment_{value}",
@@ -84,16 +84,17 @@ def write_segmentation(path: Path, picture: Picture) -> None:
             f"Segment{n}_Name": " ".join(name.split()),
             f"Segment{n}_NameAutoGenerated": "0",
         }
-    _write(path, picture, fields)
+    _write(path, image, fields)
 
 
-def write(path: Path, picture: Picture) -> None:
-    """Write a plain label map as NRRD, on the grid's own file order."""
-    _write(path, picture, {})
+def write(path: Path, image: LabelImage) -> None:
+    """Write a plain label map as NRRD."""
+    _write(path, image, {})
 
 
-def _write(path: Path, picture: Picture, fields: Mapping[str, str]) -> None:
-    affine = np.diag([-1.0, -1, 1, 1]) @ picture.grid.disk_affine  # RAS -> LPS
+def _write(path: Path, image: LabelImage, fields: Mapping[str, str]) -> None:
+    """Write a label map in the axis order of the grid on disk, with additional header fields."""
+    affine = np.diag([-1.0, -1, 1, 1]) @ image.grid.disk_affine  # RAS -> LPS
     directions, origin = affine[:3, :3].T, affine[:3, 3]
     lines = [
         "NRRD0004",
@@ -102,14 +103,14 @@ def _write(path: Path, picture: Picture, fields: Mapping[str, str]) -> None:
         "type: unsigned char",
         "dimension: 3",
         "space: left-posterior-superior",
-        "sizes: " + " ".join(map(str, picture.grid.disk_shape)),
+        "sizes: " + " ".join(map(str, image.grid.disk_shape)),
         "space directions: " + " ".join(_vector(d) for d in directions),
         "kinds: domain domain domain",
         "encoding: gzip",
         "space origin: " + _vector(origin),
         *(f"{key}:={value}" for key, value in fields.items()),
     ]
-    voxels = nifti.as_on_disk(picture.label, picture.grid).tobytes(order="F")
+    voxels = nifti.as_on_disk(image.label, image.grid).tobytes(order="F")
     text = "\n".join(lines) + "\n\n"
     path.write_bytes(text.encode() + gzip.compress(voxels, compresslevel=6, mtime=0))
 
@@ -119,7 +120,7 @@ def _vector(numbers: Array) -> str:
 
 
 def _header(path: Path, stream: IO[bytes]) -> dict[str, Any]:
-    """Read the header and leave the stream behind it."""
+    """Read the header; the stream is then at the first voxel."""
     if stream.read(4) != b"NRRD":
         raise DataError(f"{path}: is no NRRD file: export it again")
     stream.seek(0)
@@ -132,21 +133,21 @@ def _header(path: Path, stream: IO[bytes]) -> dict[str, Any]:
 
 
 def _voxels(path: Path, header: dict[str, Any], stream: IO[bytes]) -> Array:
-    """Read and unpack the data, beside the header or in a file of their own, axes in the file's order."""
+    """Read and decompress the voxels, which may be in a separate file, in the axis order of the file."""
     encoding, sizes = str(header["encoding"]), tuple(int(n) for n in header["sizes"])
-    apart = header.pop("data file", None) or header.pop("datafile", None)
-    place = path
-    if apart is not None:
-        if re.match(r"LIST\b", apart) or re.search(r"%\d*d", apart):
-            raise DataError(f"{path}: spreads its voxels over several files: save it as one .nrrd")
-        place = path.parent / apart
-        with place.open("rb") as own:
-            packed = _packed(header, own)
+    data_file = header.pop("data file", None) or header.pop("datafile", None)
+    data_path = path
+    if data_file is not None:
+        if re.match(r"LIST\b", data_file) or re.search(r"%\d*d", data_file):
+            raise DataError(f"{path}: has its voxels in several files: save it as one .nrrd")
+        data_path = path.parent / data_file
+        with data_path.open("rb") as data_stream:
+            packed = _packed(header, data_stream)
     else:
         packed = _packed(header, stream)
-    most = _MOST.get(encoding)
+    ratio = _MAX_RATIO.get(encoding)
     size = int(np.prod(sizes, dtype=float))
-    check_claim(place, sizes, size, size if most is None else len(packed) * most)
+    check_size(data_path, sizes, size, size if ratio is None else len(packed) * ratio)
     header["encoding"] = "raw" if encoding in _UNPACK else encoding
     content = _UNPACK[encoding](packed) if encoding in _UNPACK else packed
     array: Array = nrrd.read_data(header, BytesIO(content))
@@ -154,23 +155,24 @@ def _voxels(path: Path, header: dict[str, Any], stream: IO[bytes]) -> Array:
 
 
 def _packed(header: dict[str, Any], stream: IO[bytes]) -> bytes:
+    """Read the bytes of the voxels as they are stored."""
     for _ in range(header.pop("line skip", header.pop("lineskip", 0))):
         stream.readline()
     return stream.read()
 
 
-def _placed(path: Path, array: Array, header: Mapping[str, Any]) -> tuple[list[Array], Array]:
-    """Return the layers (I, J, K) and the affine index -> mm, RAS."""
+def _layers_and_affine(path: Path, array: Array, header: Mapping[str, Any]) -> tuple[list[Array], Array]:
+    """Return the layers (I, J, K) and the affine from index to mm in RAS."""
     space, directions = str(header.get("space", "")).lower().removesuffix("-time"), header.get("space directions")
     if space not in _TO_RAS or directions is None or header.get("space origin") is None:
         raise DataError(
-            f"{path}: does not say where its voxels lie (space {space or 'missing'!r}, with directions and origin): "
+            f"{path}: has no position in space (space {space or 'missing'!r}, with directions and origin): "
             "save it from a tool that keeps the image's geometry"
         )
     rows = [np.full(3, np.nan) if row is None else np.asarray(row, float) for row in directions]
     spatial = [axis for axis, row in enumerate(rows) if np.isfinite(row).all()]
     if len(spatial) != 3 or array.ndim not in (3, 4) or len(rows) != array.ndim:
-        raise DataError(f"{path}: has sizes {array.shape}, expected three axes in space, and one of layers at most")
+        raise DataError(f"{path}: has sizes {array.shape}, expected three axes in space and at most one axis of layers")
     layers = [array] if array.ndim == 3 else list(np.moveaxis(array, [a for a in range(4) if a not in spatial], [0]))
     affine = np.eye(4)
     affine[:3, :3] = np.stack([rows[axis] for axis in spatial], axis=1)
@@ -179,10 +181,12 @@ def _placed(path: Path, array: Array, header: Mapping[str, Any]) -> tuple[list[A
 
 
 def _segments(path: Path, header: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """Return the segments that the header names; before Slicer 4.11 each had a layer of its own, and the value 1."""
-    stored = str(header.get("Segmentation_SourceRepresentation", header.get("Segmentation_MasterRepresentation", "")))
-    if "fractional" in stored.lower():
-        raise DataError(f"{path}: holds fractions ({stored}): convert it to a binary labelmap in Slicer")
+    """Return the segments that the header names. Before Slicer 4.11 each has its own layer and the value 1."""
+    representation = str(
+        header.get("Segmentation_SourceRepresentation", header.get("Segmentation_MasterRepresentation", ""))
+    )
+    if "fractional" in representation.lower():
+        raise DataError(f"{path}: holds fractions ({representation}): convert it to a binary labelmap in Slicer")
     numbers = sorted({int(m.group(1)) for key in header if (m := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key))})
     single = header.get("dimension") == 3
     try:
@@ -200,7 +204,7 @@ def _segments(path: Path, header: Mapping[str, Any]) -> tuple[Segment, ...]:
 
 
 def _colour(text: str) -> Colour | None:
-    """Read `0.5 0.68 0.5`."""
+    """Parse a colour such as `0.5 0.68 0.5`; None if it is no colour."""
     try:
         red, green, blue = (min(255, max(0, round(255 * float(word)))) for word in text.split())
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Strokes of any grid onto an image's grid: none is lost unnoticed, none is invented."""
+"""Resample strokes of any grid to the grid of an image, and count what is lost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wsseg.volumes.resample_labels import class_ranks, count_annotated
 from wsseg.volumes.types import Array, Counts, Labels, Mask
 
 _TIE = 1e-4
-"""Centres that lie on a cell's border to within this many voxels go to the same side, whatever the last bit says."""
+"""Centres this close to the border of a voxel, in voxels, go to the same side, independently of rounding errors."""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A label on the image's grid, and what became of the voxels that were drawn.
+class RegriddedLabel:
+    """A label map on the grid of an image.
 
     Attributes:
         label: (X, Y, Z) uint8 with IGNORE.
-        same_grid: The voxels are the image's own; nothing was moved.
-        outside: (C,) voxels of each class that lie outside the image.
-        displaced: (C,) voxels of each class that share an image voxel with another class, which won.
+        same_grid: Whether the source had the same grid; nothing was resampled then.
+        outside: (C,) annotated voxels outside the image.
+        displaced: (C,) annotated voxels in an image voxel that got another class.
     """
 
     label: Labels
@@ -33,10 +33,10 @@ class Placed:
     displaced: Counts
 
 
-def place(
+def regrid_label(
     label: Labels, source: Grid, target: Grid, classes: int, *, dense: bool = False, beyond: int = IGNORE
-) -> Placed:
-    """Bring a label to another grid anywhere in space: turned, flipped, cropped, shifted, finer or coarser.
+) -> RegriddedLabel:
+    """Resample a label map to another grid, which may be rotated, flipped, cropped, shifted, finer or coarser.
 
     Sparse: every annotated voxel goes into the image voxel that holds its centre; where several classes meet in one,
     the highest of `class_ranks` wins. An image voxel that got none takes the value of the source voxel that its own
@@ -44,35 +44,35 @@ def place(
 
     Args:
         label: (X, Y, Z) uint8 in {0..C-1, IGNORE}, canonical, on `source`.
-        source: Where it was drawn.
-        target: The image's grid.
-        classes: C.
-        dense: Every voxel was judged. The voxels do not tell: a stroke that is cut out along its edges fills its file,
-            and a dense label has IGNORE where somebody was unsure.
-        beyond: What the image voxels outside `source` get.
+        source: Its grid.
+        target: The grid of the image.
+        classes: Number of classes C, background included.
+        dense: Whether the label is dense. This cannot be inferred: a stroke cropped to its extent fills its file, and a
+            dense label may contain IGNORE.
+        beyond: Value of the image voxels outside `source`.
     """
     none = np.zeros(classes, np.int64)
     if label.shape == target.shape and target.displacement_voxels(source) <= CORNER_TOLERANCE_VOXELS:
-        return Placed(label, True, none, none)
+        return RegriddedLabel(label, True, none, none)
     ranks = class_ranks(count_annotated(label, classes))
     best = np.zeros(target.shape, np.uint8)
     if not dense:
-        for values, cells, inside in _drawn(label, source, target):
+        for values, cells, inside in _annotated_voxels(label, source, target):
             np.maximum.at(best.reshape(-1), cells, ranks.of_class[values[inside]])
-    placed = ranks.to_class[best]
-    _fill(placed, label, np.linalg.inv(source.affine) @ target.affine, beyond)
+    resampled = ranks.to_class[best]
+    _fill(resampled, label, np.linalg.inv(source.affine) @ target.affine, beyond)
     outside, displaced = none.copy(), none.copy()
-    for values, cells, inside in _drawn(label, source, target):
+    for values, cells, inside in _annotated_voxels(label, source, target):
         outside += np.bincount(values[~inside], minlength=classes)
-        other = placed.reshape(-1)[cells] != values[inside]
+        other = resampled.reshape(-1)[cells] != values[inside]
         displaced += np.bincount(values[inside][other], minlength=classes)
-    if dense:  # the background of a dense label is all that is left over: none of it can get lost
+    if dense:  # the background of a dense label fills the rest of the image
         outside[0] = displaced[0] = 0
-    return Placed(placed, False, outside, displaced)
+    return RegriddedLabel(resampled, False, outside, displaced)
 
 
-def _drawn(label: Labels, source: Grid, target: Grid) -> Iterator[tuple[Labels, Array, Mask]]:
-    """Yield, plane by plane: the annotated values, the target cells of those inside, and which are inside."""
+def _annotated_voxels(label: Labels, source: Grid, target: Grid) -> Iterator[tuple[Labels, Array, Mask]]:
+    """Yield for each plane the annotated values, the target voxels of those inside, and which are inside."""
     to_target = np.linalg.inv(target.affine) @ source.affine
     shape = np.array(target.shape)
     for x, plane in enumerate(label):
@@ -84,10 +84,10 @@ def _drawn(label: Labels, source: Grid, target: Grid) -> Iterator[tuple[Labels, 
             yield plane[y, z], np.ravel_multi_index(tuple(cells[:, inside]), target.shape), inside
 
 
-def _fill(placed: Labels, label: Labels, to_source: Array, beyond: int) -> None:
-    """Give every voxel that is still IGNORE the value at its centre, plane by plane."""
-    y, z = (np.arange(n) for n in placed.shape[1:])
-    for x, plane in enumerate(placed):
+def _fill(resampled: Labels, label: Labels, to_source: Array, beyond: int) -> None:
+    """Set every voxel that is still IGNORE to the source value at its centre, or to `beyond` outside the source."""
+    y, z = (np.arange(n) for n in resampled.shape[1:])
+    for x, plane in enumerate(resampled):
         cells, inside = [], np.ones(plane.shape, bool)
         for axis, size in enumerate(label.shape):
             row = to_source[axis]
@@ -96,6 +96,6 @@ def _fill(placed: Labels, label: Labels, to_source: Array, beyond: int) -> None:
             inside &= (cell >= 0) & (cell < size)
             cells.append(cell)
         empty = plane == IGNORE
-        taken = empty & inside
-        plane[taken] = label[tuple(cell[taken] for cell in cells)]
+        filled = empty & inside
+        plane[filled] = label[tuple(cell[filled] for cell in cells)]
         plane[empty & ~inside] = beyond

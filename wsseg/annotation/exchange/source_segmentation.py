@@ -1,4 +1,4 @@
-"""What a person drew in another tool, as its file has it: layers of whole numbers, and what each number is called."""
+"""Annotation files of other tools in memory: layers of whole numbers with their names and colours."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import HIGHEST, LOWEST
 from wsseg.volumes.nifti import MAXIMUM_VOXELS, Grid
 
-Labels = npt.NDArray[np.integer[Any]]
+StoredValues = npt.NDArray[np.integer[Any]]
+"""(X, Y, Z) values of a label map as its file has them."""
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One structure that was drawn: the voxels with `value` in `layer`."""
+    """A named segment: the voxels with `value` in `layer`."""
 
     name: str
     layer: int
@@ -30,27 +31,28 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One file of annotation, in canonical orientation.
+class SourceSegmentation:
+    """One annotation file in canonical orientation.
 
     Attributes:
         path: The file.
-        layers: (X, Y, Z) whole numbers each; several where segments may overlap.
-        grid: Where its voxels lie; not always that of the image.
-        segments: What the file itself names; () for a plain label map.
-        segmented: The file is one of named segments, in which 0 is no label; nothing lies outside its extent.
+        layers: Whole numbers (X, Y, Z); several layers if segments may overlap.
+        grid: The file's voxel grid, which may differ from the image's.
+        segments: The segments that the file names; () for a plain label map.
+        segmented: Whether the file holds named segments. In such files 0 is no label, and no segment continues outside
+            the file's extent.
     """
 
     path: Path
-    layers: tuple[Labels, ...]
+    layers: tuple[StoredValues, ...]
     grid: Grid
     segments: tuple[Segment, ...] = ()
     segmented: bool = False
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A label map as another tool shall show it: canonical array, and name and colour of each value but 0."""
+class LabelImage:
+    """A label map to write for another tool: canonical array, and name and colour of each value except 0."""
 
     label: npt.NDArray[np.uint8]
     grid: Grid
@@ -58,25 +60,25 @@ class Picture:
     colours: Mapping[int, Colour] = field(default_factory=dict)
 
 
-def count_values(layer: Labels) -> dict[int, int]:
-    """Return how many voxels have each value that occurs."""
+def count_values(layer: StoredValues) -> dict[int, int]:
+    """Return the number of voxels of each value that occurs."""
     counts = np.zeros(HIGHEST - LOWEST + 1, np.int64)
-    for plane in layer:  # plane by plane: bincount widens what it counts
-        found = np.bincount(plane.ravel().astype(np.int32) - LOWEST)
-        counts[: len(found)] += found
-    return {int(place) + LOWEST: int(counts[place]) for place in np.flatnonzero(counts)}
+    for plane in layer:  # plane by plane, because bincount needs int64
+        of_plane = np.bincount(plane.ravel().astype(np.int32) - LOWEST)
+        counts[: len(of_plane)] += of_plane
+    return {int(index) + LOWEST: int(counts[index]) for index in np.flatnonzero(counts)}
 
 
-def look_up(layer: Labels, codes: Mapping[int, int]) -> npt.NDArray[np.int16]:
-    """Return the code of every voxel's value; every value that occurs has one."""
+def look_up(layer: StoredValues, codes: Mapping[int, int]) -> npt.NDArray[np.int16]:
+    """Return the code of each voxel's value. `codes` has to contain every value that occurs."""
     table = np.zeros(HIGHEST - LOWEST + 1, np.int16)
     for value, code in codes.items():
         table[value - LOWEST] = code
     return np.stack([table[plane.astype(np.int32) - LOWEST] for plane in layer])
 
 
-def check_claim(path: Path, shape: tuple[int, ...], claimed: int, possible: int) -> None:
-    """Raise DataError where a header claims more voxels than sensible, or more bytes than its file can hold."""
+def check_size(path: Path, shape: tuple[int, ...], claimed: int, possible: int) -> None:
+    """Raise DataError if a header claims more voxels than plausible, or more bytes than its file can hold."""
     if min(shape, default=0) < 1 or np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
         raise DataError(f"{path}: its header claims {shape} voxels: the header is damaged, export it again")
     if claimed > possible:
@@ -85,7 +87,7 @@ def check_claim(path: Path, shape: tuple[int, ...], claimed: int, possible: int)
         )
 
 
-def described(grid: Grid) -> str:
-    """Return a grid in words, with numbers."""
+def describe_grid(grid: Grid) -> str:
+    """Return shape and spacing of a grid as text."""
     x, y, z = grid.spacing_mm
     return f"{'x'.join(map(str, grid.shape))} voxels of {x:.3g} x {y:.3g} x {z:.3g} mm"

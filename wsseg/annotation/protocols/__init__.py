@@ -1,1 +1,1 @@
-"""Kinds of annotation: one file, one `kind:` of a protocol; a file that begins with `_` is shared by several."""
+"""Annotation protocols: one file for each `kind:`. Files that begin with `_` are shared by several protocols."""

@@ -1,4 +1,4 @@
-"""`few_cases`: some cases are annotated densely, the others not at all."""
+"""`few_cases`: a few cases are annotated densely, the others not at all."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from wsseg.annotation.protocols.sparse_slices import SparseSlices
 
 
 class FewCases(Protocol):
-    """So many cases, by lot; those of a smaller number are among those of a larger one."""
+    """Dense annotation of randomly chosen cases. A larger number adds cases and keeps those of a smaller one.
+
+    Args:
+        kind: Name of this protocol, `few_cases`.
+        cases: Number of annotated cases, at least 1.
+        axis: Normal of the slices that a person outlines, for the cost model: x, y or z.
+        seconds: Cost model: seconds per action, {case, slice, stroke, point, box, outline}; see `Seconds`.
+    """
 
     kind: Literal["few_cases"] = "few_cases"
     cases: int = Field(default=5, ge=1)
     axis: Axis = "z"
-    """Across it a person goes from slice to slice."""
     seconds: Seconds = Seconds()
 
-    def assigned(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
-        """Return dense annotation for the first cases of an order that hangs on the seed alone."""
+    def assign(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
+        """Return dense annotation for the first cases in random order."""
         dense = SparseSlices(name=self.name, axis=self.axis, every=1, seed=self.seed, seconds=self.seconds)
         return dict.fromkeys(self.order(cases)[: self.cases], dense)

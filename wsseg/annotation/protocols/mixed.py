@@ -1,4 +1,4 @@
-"""`mixed`: a share of the cases for each of several protocols, as in a lab that has time for few of them."""
+"""`mixed`: a share of the cases for each of several protocols, such as a few dense cases and many with points."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wsseg.annotation.protocol import CaseProtocol, Frozen, Protocol, protocol_f
 from wsseg.core.errors import RecipeError
 
 
-def _found(plain: Any) -> Any:
-    """Return the protocol that a part describes; its name is by default its kind."""
+def _inner_protocol(plain: Any) -> Any:
+    """Return the protocol that a part describes. Its default name is its kind."""
     if isinstance(plain, CaseProtocol):
         return plain
     if not isinstance(plain, Mapping):
@@ -26,37 +26,49 @@ def _found(plain: Any) -> Any:
     return protocol
 
 
-class Part(Frozen):
-    """A share of the cases, and how they are drawn: as that protocol would draw them by itself."""
+class MixedPart(Frozen):
+    """A share of the cases and their protocol. Each case is drawn exactly as by that protocol alone.
+
+    Args:
+        share: Share of the cases, above 0 and at most 1.
+        protocol: A protocol as in a file of `annotations/`; `name` is its kind by default.
+    """
 
     share: float = Field(gt=0, le=1)
-    protocol: Annotated[SerializeAsAny[CaseProtocol], BeforeValidator(_found)]
+    protocol: Annotated[SerializeAsAny[CaseProtocol], BeforeValidator(_inner_protocol)]
 
 
-def _whole(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def _check_parts(parts: tuple[MixedPart, ...]) -> tuple[MixedPart, ...]:
+    """Raise ValueError if the shares exceed 1 or two different protocols have the same name."""
     if not parts:
-        raise ValueError("expected one part or more")
+        raise ValueError("expected at least one part")
     if sum(part.share for part in parts) > 1 + 1e-9:
-        raise ValueError("the shares are more than 1 together")
+        raise ValueError("the shares add up to more than 1")
     named = {part.protocol.name: part.protocol for part in parts}
     if any(named[part.protocol.name] != part.protocol for part in parts):
-        raise ValueError("two different protocols have one name, and a receipt could not tell them apart: name them")
+        raise ValueError("two different protocols have the same name: give each a name of its own")
     return parts
 
 
 class Mixed(Protocol):
-    """The cases in a random order, cut into shares to the nearest case; what is left over stays without annotation."""
+    """Different protocols for different cases. Cases beyond the sum of the shares stay without annotation.
+
+    Args:
+        kind: Name of this protocol, `mixed`.
+        parts: List of {share, protocol}; the shares add up to at most 1. The cases are put in random order and divided
+            at the nearest whole case.
+    """
 
     kind: Literal["mixed"] = "mixed"
-    parts: Annotated[tuple[Part, ...], AfterValidator(_whole)]
+    parts: Annotated[tuple[MixedPart, ...], AfterValidator(_check_parts)]
 
-    def assigned(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
-        """Return the protocol of each case; the order hangs on the seed and the cases' names alone."""
+    def assign(self, cases: Sequence[str]) -> Mapping[str, CaseProtocol]:
+        """Return the protocol of each case. The order depends only on the seed, the name and the cases' names."""
         order, share, first = self.order(cases), 0.0, 0
-        chosen: dict[str, CaseProtocol] = {}
+        assigned: dict[str, CaseProtocol] = {}
         for part in self.parts:
             share += part.share
             last = int(share * len(order) + 0.5 + 1e-9)
-            chosen |= dict.fromkeys(order[first:last], part.protocol)
+            assigned |= dict.fromkeys(order[first:last], part.protocol)
             first = last
-        return chosen
+        return assigned

@@ -1,13 +1,13 @@
 """`scribblebench`: the strokes of ScribbleBench, with its published parameters.
 
-Per slice and label present one connected component, its probability proportional to its area; in it a NURBS of degree 2
-with four control points that are seen from each other, and a stroke along 7 to 15 % of the contour, 1 to 4 voxels
-inside; both 3 voxels thick and clipped to the component; in all slices, the background treated as any other label.
+In every slice, for every class and the background, one connected component is chosen with a probability proportional
+to its area. It gets a NURBS curve of degree 2 with four control points, each visible from the one before, and a stroke
+along 7 to 15 % of the contour, 1 to 4 voxels inside. Both are 3 voxels thick and clipped to the component.
 
 Source: Gotkowski et al. 2024/2025, Revisiting 3D Medical Scribble Supervision, arXiv 2403.12834, and the configuration
-published with it. Written anew from these facts, and seeded, which the published generator is not. Reconstructed: how
-curvature is measured where the border stroke lies; that each control point is seen from the one before it, as the
-published generator means to have it; that 1 to 4 voxels is the depth of the stroke's outer edge.
+published with it. This is an independent implementation with a seed, which the published generator lacks. Three
+details are reconstructed: how curvature is measured for the border stroke; that each control point is visible from the
+one before; that 1 to 4 voxels is the depth of the stroke's outer edge.
 """
 
 from __future__ import annotations
@@ -18,37 +18,48 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from wsseg.annotation import strokes as pen
-from wsseg.annotation.protocol import Drawn, Frozen, Labels
+from wsseg.annotation.protocol import Frozen
 from wsseg.annotation.protocols._slicewise import Slicewise
+from wsseg.volumes.types import Labels
 
 
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+def _check_range(pair: tuple[float, float]) -> tuple[float, float]:
+    """Raise ValueError unless 0 <= minimum <= maximum."""
     if not 0 <= pair[0] <= pair[1]:
-        raise ValueError("expected the least and the most, neither below 0")
+        raise ValueError("expected [minimum, maximum], neither below 0")
     return pair
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+UnitShare = Annotated[float, Field(ge=0, le=1)]
 
 
-class ContourPart(Frozen):
-    """The stroke along the border: its length as a share of the contour, and how deep inside its outer edge lies."""
+class BorderStroke(Frozen):
+    """The stroke along the border of a component.
 
-    shares: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.07, 0.15)
-    """The least and the most."""
-    inset_voxels: Annotated[tuple[int, int], AfterValidator(_rising)] = (1, 4)
-    """The least and the most, both included."""
+    Args:
+        shares: Minimum and maximum length as a share of the contour, each 0 to 1.
+        inset_voxels: Minimum and maximum depth of the stroke's outer edge inside the component, in voxels, at least 0,
+            both included.
+    """
+
+    shares: Annotated[tuple[UnitShare, UnitShare], AfterValidator(_check_range)] = (0.07, 0.15)
+    inset_voxels: Annotated[tuple[int, int], AfterValidator(_check_range)] = (1, 4)
 
 
 class Scribblebench(Slicewise):
-    """The defaults are the published parameters; `border: null` draws no stroke along borders."""
+    """A curve inside a component and a stroke along its border. The defaults are the published parameters.
+
+    Args:
+        kind: Name of this protocol, `scribblebench`.
+        thickness_voxels: Thickness of the strokes, in voxels, at least 1; even numbers act as the next odd number.
+        border: Stroke along the border, {shares, inset_voxels}; null: none.
+    """
 
     kind: Literal["scribblebench"] = "scribblebench"
     thickness_voxels: int = Field(default=3, ge=1)
-    """Odd; of an even one the next odd number is taken."""
-    border: ContourPart | None = ContourPart()
+    border: BorderStroke | None = BorderStroke()
 
-    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Drawn) -> int:
+    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Labels) -> int:
         """Draw the curve and the border stroke of one component."""
         tip = pen.disc(self.thickness_voxels)
         border, half = self.border, self.thickness_voxels // 2
@@ -58,6 +69,6 @@ class Scribblebench(Slicewise):
         if border is None:
             return 1
         depth = half + int(rng.integers(border.inset_voxels[0], border.inset_voxels[1] + 1))
-        piece = pen.bent_piece(component, depth, border.shares, rng)
+        piece = pen.curved_contour_piece(component, depth, border.shares, rng)
         view[pen.thicken(piece, component, tip)] = value
         return 1 + bool(len(piece))

@@ -1,8 +1,7 @@
-"""`strokes`: a curve through the middle of a region and a short piece along its border, in every few slices.
+"""`strokes`: a curve through the middle of a component and a short stroke along its border, in every few slices.
 
-Sources of the idea: the strokes of ScribbleBench (Gotkowski et al. 2024, arXiv 2403.12834: a curve inside and a piece
-along the border, background too) and of WSL4MIS (Luo et al. 2022, arXiv 2203.02106: skeletons per slice). This is a
-construction of its own and reproduces neither.
+Inspired by ScribbleBench (Gotkowski et al. 2024, arXiv 2403.12834: a curve inside and a stroke along the border, also
+of the background) and WSL4MIS (Luo et al. 2022, arXiv 2203.02106: skeletons per slice). It reproduces neither.
 """
 
 from __future__ import annotations
@@ -13,35 +12,52 @@ import numpy as np
 from pydantic import Field
 
 from wsseg.annotation import strokes as pen
-from wsseg.annotation.protocol import Drawn, Frozen, Labels
+from wsseg.annotation.protocol import Frozen
 from wsseg.annotation.protocols._slicewise import Slicewise
 from wsseg.core.cases import IGNORE
-from wsseg.volumes.types import Mask
+from wsseg.volumes.types import Labels, Mask
 
 
-class Interior(Frozen):
-    """The curve through the middle of a region."""
+class InteriorCurve(Frozen):
+    """The curve through the middle of a component.
+
+    Args:
+        thickness_voxels: Thickness of the curve, in voxels, at least 1.
+    """
 
     thickness_voxels: int = Field(default=1, ge=1)
 
 
-class Border(Frozen):
-    """The piece along a region's border: at most `maximum_share` of the contour `inset_voxels` inside the region."""
+class BorderPiece(Frozen):
+    """The stroke along the border of a component.
+
+    Args:
+        maximum_share: Maximum length as a share of the contour that it follows, 0 to 1.
+        inset_voxels: Depth of that contour inside the component, in voxels, at least 0; for background strokes the
+            distance outside the foreground.
+    """
 
     maximum_share: float = Field(default=0.12, ge=0, le=1)
     inset_voxels: int = Field(default=1, ge=0)
 
 
 class Strokes(Slicewise):
-    """The defaults are those of `annotations/strokes.yaml`; `border: null` draws none along borders."""
+    """A curve inside one component of each class and a stroke along its border.
+
+    Args:
+        kind: Name of this protocol, `strokes`.
+        every: Distance of the annotated slices, in slices, at least 1. The first slice is random in each case.
+        interior: The curve through the middle, {thickness_voxels}.
+        border: The stroke along the border, {maximum_share, inset_voxels}; null: none.
+    """
 
     kind: Literal["strokes"] = "strokes"
     every: int = Field(default=3, ge=1)
-    interior: Interior = Interior()
-    border: Border | None = Border()
+    interior: InteriorCurve = InteriorCurve()
+    border: BorderPiece | None = BorderPiece()
 
-    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Drawn) -> int:
-        """Draw a curve inside one part of the class, and a piece along its border; around the foreground for 0."""
+    def draw_class(self, label: Labels, value: int, classes: int, rng: np.random.Generator, out: Labels) -> int:
+        """Draw a curve inside one component of the class and a stroke along its border, for 0 around the foreground."""
         place = _window(label, rng) if value == 0 else (slice(None), slice(None))
         mask = label[place] == value
         if not mask.any():
@@ -68,13 +84,13 @@ class Strokes(Slicewise):
 
 
 def _window(label: Labels, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Return a random window of half the slice's edges: it limits the length of a background stroke."""
+    """Return a random window of half the slice's side lengths, which limits the length of a background stroke."""
     starts = [int(rng.integers(n - (n + 1) // 2 + 1)) for n in label.shape]
     u, v = (slice(start, start + (n + 1) // 2) for start, n in zip(starts, label.shape, strict=True))
     return u, v
 
 
-def _put(out: Drawn, mask: Mask, u: int, v: int, value: int) -> None:
-    """Write `value` into `out` under `mask`, whose first pixel lies at (u, v) and whose rim may lie outside."""
+def _put(out: Labels, mask: Mask, u: int, v: int, value: int) -> None:
+    """Write `value` into `out` under `mask`, whose first pixel is (u, v). The mask's empty rim may lie outside."""
     rows, columns = np.nonzero(mask)
     out[rows + u, columns + v] = value
