@@ -12,6 +12,7 @@ from nnunet_tables import write_scores
 from wsseg.core.cases import Case
 from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import paired
+from wsseg.evaluation.comparison.document import ReportSection, markdown
 from wsseg.evaluation.comparison.paired import ScoredRun
 from wsseg.evaluation.scoring import Row
 from wsseg.recipe.reading import read_recipe
@@ -52,7 +53,8 @@ def comparison(tmp_path: Path) -> Path:
         write_run(folder / slug / "fold_0" / "seed_42", ROOT / "recipes" / f"{recipe}.yaml", str(tmp_path / "data"))
     runs = [ScoredRun("npc_full", 0, 42, rows(0.0), PATIENTS), ScoredRun("mine", 0, 42, rows(0.1), PATIENTS)]
     (folder / "scores.csv").write_text(paired.table(runs))
-    (folder / "report.md").write_text(f"# Report\n\n```\n{COMMAND.format(folder)} data.root={tmp_path}/data\n```\n")
+    method = ReportSection("How it was done", commands=(f"{COMMAND.format(folder)} data.root={tmp_path}/data",))
+    (folder / "report.md").write_text(markdown("Report", [method], folder))
     return folder
 
 

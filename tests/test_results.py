@@ -63,6 +63,13 @@ def test_a_stored_comparison_is_complete(name: str) -> None:
         assert not re.search(r"/(home|work|root|tmp|mnt)/", path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.parametrize("name", result_tables.names())
+def test_a_stored_comparison_is_shown_where_the_summary_links_to(name: str) -> None:
+    text = (result_tables.RESULTS / "README.md").read_text(encoding="utf-8")
+    assert f'<a id="{name}"></a>' in text
+    assert {f"<!-- results:{name} -->", f"<!-- results:{name} setting -->"} <= set(text.splitlines())
+
+
 def test_a_differing_digit_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two arms of six patients: the table has their means, and a changed score changes it."""
     folder = tmp_path / "tiny"
