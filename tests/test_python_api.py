@@ -54,6 +54,7 @@ def test_progress_and_a_reporter_show_what_the_command_line_shows(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # three short trainings
 def test_the_code_of_the_how_to_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

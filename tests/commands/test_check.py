@@ -15,8 +15,8 @@ def test_faults_come_all_at_once_with_code_2_and_no_traceback(
     (root / "imagesTr/case_001_0000.nii.gz").write_bytes(whole[:300])
     (root / "scribblesTr/case_002.nii.gz").write_bytes(b"")
     recipe = make_recipe(root)
-    for verb in (["check", recipe], ["train", recipe, "--run-dir", tmp_path / "run"]):
-        result = run_wsseg(*verb, code=2)
+    for command in (["check", recipe], ["train", recipe, "--run-dir", tmp_path / "run"]):
+        result = run_wsseg(*command, code=2)
         lines = result.stderr.splitlines()
         assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
         assert "case_001_0000.nii.gz" in lines[0] and "case_002.nii.gz" in lines[1]
@@ -62,6 +62,6 @@ def test_references_are_checked_before_anything_is_trained(
     for path in (root / "labelsTr").iterdir():
         image = nib.load(path)
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine), path)
-    for verb in (["check", make_recipe(root)], ["train", make_recipe(root), "--run-dir", run]):
-        found = run_wsseg(*verb, code=2).stderr.splitlines()
+    for command in (["check", make_recipe(root)], ["train", make_recipe(root), "--run-dir", run]):
+        found = run_wsseg(*command, code=2).stderr.splitlines()
         assert len(found) == 2 and all("is (19, 22, 12)" in line for line in found), "both held-out cases"

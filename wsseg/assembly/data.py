@@ -64,7 +64,7 @@ def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Data
     return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
 
 
-def look_over_dataset(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
+def scan_dataset_of(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
     """Read the dataset folder of a recipe, and the faults of single files in it. Raises DataError."""
     root = find_root(data.root, report)
     return scan_dataset(root, data.annotation, data.modalities, wanted, data.patient)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsseg.assembly.data import SPLIT_SEED, look_over_dataset, wanted_modalities
+from wsseg.assembly.data import SPLIT_SEED, scan_dataset_of, wanted_modalities
 from wsseg.checking.dataset_facts import CaseFacts, CaseVolumes, DatasetFacts
 from wsseg.checking.finding import Finding, Severity
 from wsseg.checking.measurements import MeasurementSettings, measure_case
@@ -55,7 +55,7 @@ def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
         DataError: The folder is not a dataset that the recipe could be trained on; no file was read.
     """
     data = recipe.data
-    dataset, faults = look_over_dataset(data, wanted_modalities(recipe), report)
+    dataset, faults = scan_dataset_of(data, wanted_modalities(recipe), report)
     folds = _folds(dataset, data, faults)
     scored = folds[data.fold] if data.fold is not None and folds else frozenset[str]()
     warnings: list[str] = []
