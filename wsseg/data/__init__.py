@@ -1,1 +1,1 @@
-"""A dataset folder -> Batch."""
+"""Cases -> batches: the cache of preprocessed cases, the fingerprint, augmentation and patch sampling."""

@@ -1,4 +1,4 @@
-"""What a dataset's intensities and grids look like, and the normalisation that follows from it: all written out."""
+"""Statistics of a dataset's intensities and grids, and the normalisation computed from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERCENTILES = (0.5, 99.5)
 
 
 class Window(BaseModel):
-    """How CT is normalised: x -> (clip(x, low, high) - mean) / deviation, all in HU."""
+    """Normalisation of CT: x -> (clip(x, low, high) - mean) / deviation, all in HU."""
 
     model_config = ConfigDict(frozen=True)
     low: float
@@ -29,11 +29,17 @@ class Window(BaseModel):
 
 
 class Preprocessing(BaseModel):
-    """From a case's raw intensities to what a network sees. Written into the run, and rebuilt from there to predict.
+    """Normalisation of intensities. It is stored in the run and read from there to predict.
 
-    CT is clipped to percentiles of the training cases and scaled; every other modality is scaled by the mean and
-    deviation of its own non-zero voxels, volume by volume. Zeros (air, or outside the field of view) are scaled like
-    the rest: dark stays dark, where 0 would look like the average tissue.
+    CT is clipped to percentiles of the training cases and z-scored by their mean and standard deviation. Every other
+    modality is z-scored volume by volume over its non-zero voxels. Zeros (air, outside the field of view) are
+    transformed too: they stay dark, while a 0 after normalisation would look like average tissue.
+
+    Attributes:
+        modalities: Names, in order of the channels.
+        kinds: `ct` or `other`, per modality.
+        spacing_mm: Voxel size along x, y, z of the canonical (RAS) volume to which cases are resampled.
+        windows: CT modality -> its window.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +49,7 @@ class Preprocessing(BaseModel):
     windows: dict[str, Window]
 
     def scale(self, image: Array, present: Sequence[bool]) -> Array:
-        """Finish what `to_grid` began: (M, ...) as stored -> float32 as networks see it; an absent modality stays 0."""
+        """Turn the output of `to_grid`, (M, ...), into network input, float32; an absent modality stays 0."""
         scaled = np.asarray(image, np.float32).copy()
         for m, name in enumerate(self.modalities):
             if present[m] and (window := self.windows.get(name)):
@@ -52,9 +58,9 @@ class Preprocessing(BaseModel):
 
 
 def to_grid(loaded: CaseInMemory, kinds: Mapping[str, str], spacing_mm: Spacing) -> Array:
-    """Bring a case's images onto a grid of `spacing_mm`: (M, X, Y, Z) float16; CT in HU, all else z-scored.
+    """Resample a case's images to `spacing_mm`: (M, X, Y, Z) float16, CT in HU, all else z-scored.
 
-    It depends on the case alone and not on the other cases, so that every fold shares it. An absent modality is 0.
+    The result does not depend on other cases, so all folds share it. An absent modality is 0.
     """
     shape = resample.resampled_shape(loaded.grid.shape, loaded.grid.spacing_mm, spacing_mm)
     image = np.zeros((len(loaded.images), *shape), np.float16)
@@ -76,40 +82,41 @@ def z_score(array: Array) -> Array:
 
 
 def sample_intensities(loaded: CaseInMemory, seed: int = 0) -> dict[str, dict[str, list[float]]]:
-    """Draw intensities of a case for the fingerprint, by modality, of `foreground` (annotated, not 0) and of `all`.
+    """Return up to `SAMPLES_A_CASE` random intensities per modality of the parts `all` and `foreground`.
 
-    Voxels that nobody annotated are never counted as foreground.
+    Foreground is what is annotated with a class above 0; unannotated voxels never count as foreground.
     """
     random = np.random.default_rng(seed)
     label = loaded.label
     foreground = None if label is None else (label != IGNORE) & (label > 0)
-    drawn: dict[str, dict[str, list[float]]] = {}
+    samples: dict[str, dict[str, list[float]]] = {}
     for name, array in loaded.images.items():
         if array is None:
             continue
         parts = {"all": array.ravel()}
         if foreground is not None and foreground.any():
             parts["foreground"] = array[foreground]
-        drawn[name] = {
+        samples[name] = {
             part: np.sort(random.choice(values, SAMPLES_A_CASE) if values.size > SAMPLES_A_CASE else values).tolist()
             for part, values in parts.items()
         }
-    return drawn
+    return samples
 
 
 class Fingerprint(BaseModel):
-    """The training cases of one fold, summed up.
+    """Statistics of the training cases of one fold.
 
     Attributes:
-        cases: How many were looked at.
-        spacing_mm: Median voxel size of the files.
+        cases: Number of training cases.
+        spacing_mm: Median voxel size of the files along x, y, z, canonical (RAS).
         shape: Median size of the preprocessed volumes.
-        annotated_voxels: Annotated voxels of each class on disk, over all cases.
-        surviving_voxels: Voxels of each class after resampling; there are fewer where the grid is coarser.
-        kept_voxels: Annotated voxels on disk that lie in a voxel of their class after resampling.
-        parts: Connected parts on disk: strokes, points, or the regions of dense labels.
-        parts_lost: Those of which no voxel was kept.
-        intensities: Percentiles, mean and deviation of each modality, of annotated foreground where there is any.
+        annotated_voxels: Annotated voxels of each class in the files, over all cases.
+        surviving_voxels: Voxels of each class after resampling; fewer than before on a coarser grid.
+        kept_voxels: Annotated voxels of the files whose centre lies in a voxel of their class after resampling.
+        parts: Connected components in the files: strokes, points, or regions of dense labels.
+        parts_lost: Components of which no voxel was kept.
+        intensities: Percentiles, mean and deviation of each modality, over annotated foreground if it
+            is large enough.
     """
 
     cases: int
@@ -134,7 +141,7 @@ class Fingerprint(BaseModel):
 def summarise(samples: Sequence[Mapping[str, Mapping[str, Sequence[float]]]], name: str) -> dict[str, float]:
     """Return percentiles, mean and deviation of one modality over the samples of all cases.
 
-    Foreground is used where strokes or masks give at least 1,000 voxels of it, else all voxels.
+    Foreground samples are used if there are at least 1,000, else samples of all voxels.
     """
     part = "foreground" if sum(len(s.get(name, {}).get("foreground", ())) for s in samples) >= 1000 else "all"
     values = np.concatenate([np.asarray(s.get(name, {}).get(part, ()), np.float64) for s in samples])

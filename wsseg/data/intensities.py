@@ -1,4 +1,4 @@
-"""What augmentation does to the intensities of one channel (X, Y, Z); every function returns a new tensor."""
+"""Intensity changes of augmentation. Each takes one channel (X, Y, Z) and returns a new tensor."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def noisy(channel: Tensor, std: float, rng: np.random.Generator) -> Tensor:
-    """Add Gaussian noise, drawn by numpy: torch's own generators differ between devices."""
+def add_noise(channel: Tensor, std: float, rng: np.random.Generator) -> Tensor:
+    """Add Gaussian noise of standard deviation `std`, from numpy: torch's generators differ between devices."""
     noise = rng.standard_normal(tuple(channel.shape), dtype=np.float32)
     return channel + std * torch.from_numpy(noise).to(channel.device)
 
 
-def blurred(channel: Tensor, sigma: float) -> Tensor:
-    """Blur with a Gaussian of `sigma` voxels, one matrix an axis; cut off at the border, the kernel sums to 1 again."""
+def blur(channel: Tensor, sigma: float) -> Tensor:
+    """Blur with a Gaussian of `sigma` voxels, one matrix per axis; at the border the kernel is cut and renormalised."""
     for axis, n in enumerate(channel.shape):
         i = np.arange(n)
         kernel = np.exp(-((i[:, None] - i) ** 2) / (2 * sigma**2))
@@ -28,23 +28,23 @@ def blurred(channel: Tensor, sigma: float) -> Tensor:
     return channel
 
 
-def coarsened(channel: Tensor, zooms: Sequence[float]) -> Tensor:
-    """Simulate a low resolution: keep the nearest voxels at a fraction of each axis, and bring them back linearly."""
+def low_resolution(channel: Tensor, zooms: Sequence[float]) -> Tensor:
+    """Downsample each axis to a fraction of its voxels (nearest neighbour) and upsample again (linear)."""
     size = [max(1, round(n * zoom)) for n, zoom in zip(channel.shape, zooms, strict=True)]
     coarse = F.interpolate(channel[None, None], size=size, mode="nearest-exact")
     return F.interpolate(coarse, size=list(channel.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
-def contrasted(channel: Tensor, factor: float) -> Tensor:
-    """Stretch the intensities about their mean, clipped to the range they had."""
+def contrast(channel: Tensor, factor: float) -> Tensor:
+    """Multiply the deviations from the mean by `factor`; clip to the channel's range before."""
     mean = channel.mean()
     return torch.minimum(torch.maximum((channel - mean) * factor + mean, channel.min()), channel.max())
 
 
-def bent(channel: Tensor, gamma: float) -> Tensor:
-    """Bring the channel to [0, 1], raise it to a power, and give it back the mean and standard deviation it had."""
+def gamma(channel: Tensor, exponent: float) -> Tensor:
+    """Rescale the channel to [0, 1], raise it to `exponent`, and restore its mean and standard deviation."""
     low = channel.min()
     extent = (channel.max() - low).clamp(min=1e-6)
-    power = ((channel - low) / extent) ** gamma
+    power = ((channel - low) / extent) ** exponent
     ratio = channel.std(correction=0) / power.std(correction=0).clamp(min=1e-6)
     return (power - power.mean()) * ratio + channel.mean()

@@ -1,4 +1,4 @@
-"""One case, read once and checked: every fault of its files in one message."""
+"""Read and check the files of one case; all faults come in one message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from wsseg.volumes.types import Array
 
 @dataclass(frozen=True)
 class CaseInMemory:
-    """A case in memory: raw intensities by modality (None where it lacks one), its label or None, its grid."""
+    """A case read from disk, in canonical (RAS) orientation.
+
+    Attributes:
+        case: Its files.
+        images: Modality -> (X, Y, Z) float32 intensities as stored; None where the case lacks the modality.
+        label: (X, Y, Z) uint8 with IGNORE; None where the case has no annotation.
+        grid: The grid of all its arrays.
+    """
 
     case: Case
     images: Mapping[str, Array | None]
@@ -30,16 +37,13 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
     """Read a case's images and annotation.
 
     Args:
-        case: Whose files.
-        classes: C; a label value of C or more that is not `ignore_value` is a fault.
-        ignore_value: The value on disk of a voxel that nobody annotated.
-
-    Returns:
-        Images in float32, the label in uint8 with IGNORE, all canonical on one grid.
+        case: The case and its files.
+        classes: C, background included.
+        ignore_value: The stored value of an unannotated voxel; None: there is none.
 
     Raises:
-        DataError: With all faults of this case: unreadable files, grids that differ, voxels that are not finite, label
-            values that mean nothing.
+        DataError: With all faults of the case: unreadable files, different grids, NaN or infinite voxels, and label
+            values that are neither a class nor `ignore_value`.
     """
     faults: list[str] = []
     volumes = {name: _read(path, faults) for name, path in case.images.items()}
@@ -61,10 +65,10 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
 
 
 def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array | None:
-    """Read a case's dense truth, for scoring; None where it has none, or where some of it was never drawn.
+    """Read a case's dense reference, for scoring. None where the case has none, or one with unannotated voxels.
 
     Raises:
-        DataError: It cannot be read, lies on another grid than the images, or holds values that mean nothing.
+        DataError: As `load_label`.
     """
     if case.reference is None:
         return None
@@ -73,10 +77,11 @@ def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array 
 
 
 def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -> Array:
-    """Read any label map of a case: uint8 with IGNORE, canonical, on the grid of its images.
+    """Read any label map of a case as (X, Y, Z) uint8 with IGNORE, on the grid of the case's images.
 
     Raises:
-        DataError: It cannot be read, lies on another grid than the images, or holds values that mean nothing.
+        DataError: It cannot be read, lies on another grid than the images, or has a value that is neither a class nor
+            `ignore_value`.
     """
     volume = nifti.read(path)
     first = next(image for image in case.images.values() if image is not None)
@@ -97,19 +102,21 @@ def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
 
 
 def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[str]:
+    """Return a fault where a file's grid differs from that of the case's first image."""
     moved = expected.displacement_voxels(grid)
+    remedy = "resample one onto the other's grid"
     if grid.shape != expected.shape:
-        said = f"{path} is {grid.shape}, {first.name} is {expected.shape}, and a corner lies {moved:.1f} voxels off"
-        return [f"{said}: resample one onto the other's grid"]
+        sizes = f"{path} is {grid.shape}, {first.name} is {expected.shape}, and a corner lies {moved:.1f} voxels off"
+        return [f"{sizes}: {remedy}"]
     if moved > nifti.CORNER_TOLERANCE_VOXELS:
-        remedy = "resample one onto the other's grid"
         return [f"{path}: its corner lies {moved:.1f} voxels from that of {first.name}: {remedy}"]
     return []
 
 
 def _finite(path: Path | None, array: Array, faults: list[str]) -> Array:
+    """Return the array as float32; voxels that are NaN or infinite are a fault."""
     values = np.asarray(array, np.float32)
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        faults.append(f"{path}: {bad} voxels are not finite (NaN or infinity): export it again, or set them to 0")
+    count = int((~np.isfinite(values)).sum())
+    if count:
+        faults.append(f"{path}: {count} voxels are not finite (NaN or infinity): export it again, or set them to 0")
     return values

@@ -1,15 +1,12 @@
-"""The preprocessed cache: each case once, memory-mapped, keyed by its files' content and its settings."""
+"""The cache of preprocessed cases: memory-mapped, keyed by the content of the files and the settings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,8 @@ from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict
 
 from wsseg.core.cases import Case, Spacing
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
+from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import load_case
@@ -28,15 +26,25 @@ from wsseg.volumes import resample_labels
 from wsseg.volumes.types import Array
 
 LAYOUT = 3
-"""Raise it whenever the meaning of a stored file changes."""
+"""Version of the stored files; raise it whenever their meaning changes."""
 SITES_A_CLASS = 20_000
+"""Positions stored per class at most."""
 
 
 class StoredMeta(BaseModel):
-    """What is known of a stored case without opening its volumes.
+    """Description of a cached case, readable without its volumes.
 
-    By class, None where nobody annotated the case: voxels annotated on disk, voxels of the stored label, and what
-    became of the former in the latter (see `resample_labels.Survival`).
+    The fields from `annotated` to `parts_lost` hold one number per class; None where the case has no annotation.
+
+    Attributes:
+        shape: Voxels of the resampled volume.
+        disk_spacing_mm: Voxel size of the files along x, y, z, canonical (RAS).
+        spacing_mm: The same of the resampled volume.
+        present: Whether the case has each modality.
+        annotated: Annotated voxels in the file.
+        surviving: Annotated voxels after resampling.
+        kept: See `resample_labels.Survival`, as are `parts` and `parts_lost` (its `lost`).
+        intensities: See `sample_intensities`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,32 +62,32 @@ class StoredMeta(BaseModel):
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A case in the cache: image (M, X, Y, Z) float16, label (X, Y, Z) uint8, and where its annotated voxels lie."""
+    """A case in the cache: image (M, X, Y, Z) float16, label (X, Y, Z) uint8, and positions of annotated voxels."""
 
     case: Case
     folder: Path
     meta: StoredMeta
 
     def image(self) -> Array:
-        """Map the image; a patch is read without touching the rest."""
+        """Return the memory-mapped image: reading a patch reads no other part of the file."""
         mapped: Array = np.load(self.folder / "image.npy", mmap_mode="r")
         return mapped
 
     def label(self) -> Array | None:
-        """Map the label; None where nobody annotated the case."""
+        """Return the memory-mapped label; None where the case has no annotation."""
         if self.meta.annotated is None:
             return None
         mapped: Array = np.load(self.folder / "label.npy", mmap_mode="r")
         return mapped
 
     def sites(self) -> list[Array]:
-        """Return, class by class, positions (n, 3) of annotated voxels: all of them, or 20,000 drawn at random."""
-        with np.load(self.folder / "sites.npz") as kept:
-            return [kept[str(c)] for c in range(len(kept.files))]
+        """Return positions (n, 3) of annotated voxels of each class: all, or a random sample of `SITES_A_CLASS`."""
+        with np.load(self.folder / "sites.npz") as stored:
+            return [stored[str(c)] for c in range(len(stored.files))]
 
 
 def cache_folder() -> Path:
-    """Return where wsseg keeps what it can make again: $WSSEG_CACHE, else the user's cache directory."""
+    """Return the folder for files that can be made again: $WSSEG_CACHE, else one in the user's cache directory."""
     if "WSSEG_CACHE" in os.environ:
         return Path(os.environ["WSSEG_CACHE"])
     return user_cache_path("wsseg", appauthor=False)
@@ -88,7 +96,7 @@ def cache_folder() -> Path:
 def store(
     dataset: Dataset, cases: Sequence[Case], spacing_mm: Spacing, report: Reporter, folder: Path | None = None
 ) -> tuple[CachedCase, ...]:
-    """Preprocess the cases that the cache does not hold yet, several at a time, and return all of them.
+    """Preprocess the cases that are not in the cache yet, several at a time, and return all cases.
 
     Raises:
         DataError: With the faults of every case.
@@ -97,11 +105,9 @@ def store(
     faults: list[str] = []
 
     def one(case: Case) -> CachedCase | None:
-        try:
+        with collecting(faults):
             return _one(dataset, case, spacing_mm, folder)
-        except DataError as error:
-            faults.extend(error.faults)
-            return None
+        return None
 
     done = each(one, cases, "reading cases", report)
     if faults:
@@ -110,7 +116,7 @@ def store(
 
 
 def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: Reporter) -> list[Any]:
-    """Do `work` on every case, up to four at a time, with a bar; results in the cases' order."""
+    """Call `work` on every case, up to four at a time, with a progress bar; return the results in the cases' order."""
     with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         results = []
         for case, result in zip(cases, pool.map(work, cases), strict=True):
@@ -120,15 +126,16 @@ def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: 
 
 
 def _one(dataset: Dataset, case: Case, spacing_mm: Spacing, folder: Path) -> CachedCase:
-    kept = folder / _key(dataset, case, spacing_mm)
-    if not (kept / "meta.json").is_file():
-        _preprocess(dataset, case, spacing_mm, kept)
-    meta = StoredMeta.model_validate_json((kept / "meta.json").read_bytes())
-    return CachedCase(case, kept, meta)
+    """Return a case from the cache, and preprocess it if it is not there yet."""
+    target = folder / _key(dataset, case, spacing_mm)
+    if not (target / "meta.json").is_file():
+        _preprocess(dataset, case, spacing_mm, target)
+    meta = StoredMeta.model_validate_json((target / "meta.json").read_bytes())
+    return CachedCase(case, target, meta)
 
 
 def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
-    """Hash what decides the stored bytes: the content of the case's files, and every setting that shapes them."""
+    """Return a hash of the case's files and of every setting that its stored arrays depend on."""
     digest = hashlib.sha256()
     settings = [LAYOUT, spacing_mm, dataset.ignore_value, len(dataset.classes)]
     settings += [[m.name, m.kind, case.images[m.name] is not None] for m in dataset.modalities]
@@ -141,21 +148,19 @@ def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
     return digest.hexdigest()[:32]
 
 
-def _preprocess(dataset: Dataset, case: Case, spacing_mm: Spacing, kept: Path) -> None:
-    """Write a case's folder beside its place and rename it, so that it is there whole or not at all."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=kept.parent))
-    partial.chmod(0o755)  # a laboratory may share its cache
+def _preprocess(dataset: Dataset, case: Case, spacing_mm: Spacing, target: Path) -> None:
+    """Write a case's folder, whole or not at all."""
     try:
-        meta = _fill(partial, dataset, case, spacing_mm)
-        (partial / "meta.json").write_text(meta.model_dump_json())
-        with suppress(OSError):  # another run may have stored the same case in the meantime
-            partial.rename(kept)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(target) as partial:
+            meta = _fill(partial, dataset, case, spacing_mm)
+            (partial / "meta.json").write_text(meta.model_dump_json())
+    except OSError:
+        if not (target / "meta.json").is_file():  # else another run has stored the same case in the meantime
+            raise
 
 
 def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> StoredMeta:
+    """Write a case's arrays into a folder and return their description."""
     classes = len(dataset.classes)
     loaded = load_case(case, classes, dataset.ignore_value)
     image = to_grid(loaded, {m.name: m.kind for m in dataset.modalities}, spacing_mm)
@@ -166,10 +171,10 @@ def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> St
         label = resample_labels.resample_label(loaded.label, shape, classes)
         np.save(folder / "label.npy", label)
         _save_sites(folder / "sites.npz", label, classes)
-        before, after = (resample_labels.count_annotated(drawn, classes) for drawn in (loaded.label, label))
-        fate = resample_labels.survival(loaded.label, label, classes)
-        found = zip(counts, (before, after, fate.kept, fate.parts, fate.lost), strict=True)
-        counts = {name: tuple(int(n) for n in by_class) for name, by_class in found}
+        before, after = (resample_labels.count_annotated(array, classes) for array in (loaded.label, label))
+        survival = resample_labels.survival(loaded.label, label, classes)
+        by_name = zip(counts, (before, after, survival.kept, survival.parts, survival.lost), strict=True)
+        counts = {name: tuple(int(n) for n in by_class) for name, by_class in by_name}
     return StoredMeta(
         shape=shape,
         disk_spacing_mm=loaded.grid.spacing_mm,
@@ -181,6 +186,7 @@ def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> St
 
 
 def _save_sites(path: Path, label: Array, classes: int) -> None:
+    """Write the positions of annotated voxels, class by class."""
     random = np.random.default_rng(0)
     sites: dict[str, Any] = {}
     for c in range(classes):
@@ -192,7 +198,7 @@ def _save_sites(path: Path, label: Array, classes: int) -> None:
 
 
 def fingerprint(dataset: Dataset, training: Sequence[CachedCase]) -> Fingerprint:
-    """Sum up the training cases of a fold."""
+    """Return the statistics of the training cases of a fold."""
 
     def total(counts: Iterable[tuple[int, ...] | None]) -> dict[str, int]:
         sums = np.sum([c for c in counts if c is not None] or [(0,) * len(dataset.classes)], axis=0)
@@ -215,17 +221,18 @@ def fingerprint(dataset: Dataset, training: Sequence[CachedCase]) -> Fingerprint
 
 
 def annotation_faults(dataset: Dataset, training: Sequence[CachedCase], annotation: str) -> list[str]:
-    """Return what would keep the training cases from teaching what is meant.
+    """Return the faults of the training cases' annotation as a whole.
 
-    That is no annotation, no background, a class never drawn, and classes drawn that are said to be never drawn.
+    These are: no annotation, a class (background too) without a voxel, and voxels of a class that `annotated_classes`
+    declares as not annotated in the case.
     """
-    found = fingerprint(dataset, training).surviving_voxels
+    voxels_of = fingerprint(dataset, training).surviving_voxels
     where = dataset.root / annotation
-    if not any(found.values()):
+    if not any(voxels_of.values()):
         return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
     faults = [
         f"{where}: class {name!r} has no voxel left in the training cases: draw it, or change fold or spacing"
-        for name, voxels in found.items()
+        for name, voxels in voxels_of.items()
         if voxels == 0
     ]
     for stored in training:

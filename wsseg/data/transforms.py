@@ -1,7 +1,7 @@
 """Augmentation of training patches, in torch on the device of the batch.
 
-Every decision and every noise value of a slot is drawn from that slot's own generator and each slot is worked on by
-itself, so a patch is a pure function of (seed, iteration, slot), whatever else is in the batch.
+All random numbers of a slot come from that slot's own generator, and slots are processed one by one. So a patch is a
+pure function of (seed, iteration, slot) and does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wsseg.data import intensities
 from wsseg.data.placement import Placement, place
 
 LARGEST_MARGIN = 1.35
-"""A patch is read at most this many times larger along each axis; the corners beyond are padding."""
+"""The region read for a patch is at most this many times larger along each axis; corners beyond it are padded."""
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -42,17 +42,44 @@ Factor = Annotated[tuple[float, float], AfterValidator(_positive)]
 
 
 class Augmentation(BaseModel):
-    """How strongly training patches are varied; the defaults are the strengths nnU-Net trains 3D networks with.
+    """Random changes of training patches; the defaults are the strengths that nnU-Net trains 3D networks with.
 
-    Values are drawn uniformly from their range; factors whose range spans 1 are as often below it as above. Where the
-    patch's longest edge is more than `anisotropy` times its shortest (in voxels), the patch is a stack of slices: it is
-    scaled, and rotated by up to `rotation_in_plane_degrees`, in the plane of the slices only.
+    Values are drawn uniformly from their range [low, high]; a factor whose range contains 1 is drawn below and above 1
+    equally often. A patch whose longest edge has more than `anisotropy` times the voxels of its shortest is a stack of
+    slices: it is scaled, rotated and downsampled only in the plane of the slices. Changes come in the order rotation,
+    scale and mirror, noise, blur, brightness, contrast, low resolution, inverted gamma, gamma; each probability is per
+    patch. The label moves with the image; strokes that would fall between two voxels are kept.
 
     Attributes:
-        noise_std: nnU-Net calls this range a variance and uses it as the standard deviation.
-        blur_sigma_voxels: Sigma of the Gaussian, the same number of voxels along each axis.
-        low_resolution: The patch is sampled at this fraction of its voxels (nearest) and brought back (linear).
-        modality_dropout: How often one of the case's modalities is withheld from the networks; never the last one.
+        enabled: Augment training patches at all; with false only the centre of the patch is cut out.
+        mirror: Axes that may be mirrored: x, y, z of the canonical (RAS) volume; [] for none.
+        mirror_probability: Probability, 0 to 1, of mirroring each of these axes.
+        rotation_probability: Probability, 0 to 1, of a rotation about the patch's centre.
+        rotation_degrees: Largest rotation about each axis in degrees, 0 to 180, either way; not for stacks of slices.
+        rotation_in_plane_degrees: Largest rotation in degrees, 0 to 180, within the slices of a stack of slices.
+        anisotropy: Ratio of a patch's longest to its shortest edge in voxels, at least 1, above which it is a stack of
+            slices.
+        scale_probability: Probability, 0 to 1, of scaling the content of the patch.
+        scale: Range of the factor by which the content appears larger, the same along all axes.
+        noise_probability: Probability, 0 to 1, of Gaussian noise in all modalities.
+        noise_std: Range of the noise's standard deviation in units of the normalised intensities; nnU-Net calls the
+            same numbers a variance but uses them as the standard deviation.
+        blur_probability: Probability, 0 to 1, of a Gaussian blur, which then reaches each modality with probability
+            0.5.
+        blur_sigma_voxels: Range of the Gaussian's standard deviation in voxels, the same along each axis.
+        brightness_probability: Probability, 0 to 1, of a change of brightness in all modalities.
+        brightness: Range of the factor by which the normalised intensities are multiplied.
+        contrast_probability: Probability, 0 to 1, of a change of contrast in all modalities.
+        contrast: Range of the factor by which deviations from the mean are multiplied, clipped to the range before.
+        low_resolution_probability: Probability, 0 to 1, of a simulated low resolution, which then reaches each modality
+            with probability 0.5.
+        low_resolution: Range of the fraction of voxels per axis that is kept (nearest neighbour) before the patch is
+            brought back to its size (linear).
+        inverted_gamma_probability: Probability, 0 to 1, of the gamma transform of the negated intensities.
+        gamma_probability: Probability, 0 to 1, of the gamma transform of the intensities.
+        gamma: Range of the exponent applied to intensities scaled to 0 to 1; mean and deviation are restored after.
+        modality_dropout: Probability, 0 to 1, of hiding one of the case's modalities, chosen at random, from the
+            networks; a case with a single modality keeps it.
 
     Source: Isensee et al., nnU-Net, Nature Methods 2021, and the strengths its software uses.
     """
@@ -85,9 +112,10 @@ class Augmentation(BaseModel):
 
 
 def margin(patch_size: Triple, augmentation: Augmentation, spacing_mm: Spacing) -> Triple:
-    """Return the size of the patch to read, so that a rotated or shrunk patch sees its real neighbours.
+    """Return the size of the region to read, so that a rotated or shrunk patch is filled with real voxels.
 
-    Never more than 1.35 times the patch along an axis, and larger by an even number of voxels: both have one centre.
+    It is at most `LARGEST_MARGIN` times the patch along each axis, and larger by an even number of voxels, so that both
+    have the same centre.
     """
     if not augmentation.enabled:
         return patch_size
@@ -116,7 +144,7 @@ def augment(
     augmentation: Augmentation,
     generators: Sequence[np.random.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut patches out of the larger ones that were read, moved and with varied intensities.
+    """Cut augmented patches out of the larger regions that were read.
 
     Args:
         image: (B, M, *margin) float32, 0 in absent modalities.
@@ -124,8 +152,8 @@ def augment(
         present: (B, M) bool.
         patch_size: The size to cut; each edge differs from the margin's by an even number of voxels.
         spacing_mm: (B, 3).
-        augmentation: What to do, and how strongly; where it is not enabled, the centre is cut out and nothing else.
-        generators: One a slot; each is drawn from for its slot only.
+        augmentation: The changes; where it is not enabled only the centre is cut out.
+        generators: One random generator per slot.
 
     Returns:
         image (B, M, *patch), label (B, *patch), visible (B, M) bool: present and not dropped. All new tensors.
@@ -163,7 +191,7 @@ def _augment_slot(
 
 
 def draw_placement(rng: np.random.Generator, thin: int | None, augmentation: Augmentation) -> Placement:
-    """Draw how a patch is moved; `thin` is the axis across the slices of an anisotropic patch."""
+    """Draw a placement; `thin` is the axis across the slices of a patch that is a stack of slices, else None."""
     a, degrees, scale = augmentation, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
     if rng.random() < a.rotation_probability:
         degrees = [float(rng.uniform(-limit, limit)) for limit in _rotation_limits(thin, a)]
@@ -178,21 +206,21 @@ def draw_placement(rng: np.random.Generator, thin: int | None, augmentation: Aug
 def _vary_intensities(
     image: Tensor, channels: Sequence[int], thin: int | None, a: Augmentation, rng: np.random.Generator
 ) -> Tensor:
-    """Change the intensities of the present channels of one slot (M, X, Y, Z); absent ones stay as they are."""
+    """Change the intensities of the present channels of one slot (M, X, Y, Z), and leave absent ones unchanged."""
 
-    def coarsened(channel: Tensor) -> Tensor:
+    def low_resolution(channel: Tensor) -> Tensor:
         zoom = rng.uniform(*a.low_resolution)
-        return intensities.coarsened(channel, [1.0 if axis == thin else zoom for axis in range(3)])
+        return intensities.low_resolution(channel, [1.0 if axis == thin else zoom for axis in range(3)])
 
     noise_std = rng.uniform(*a.noise_std)  # one for all channels
     changes: tuple[tuple[float, float, Callable[[Tensor], Tensor]], ...] = (
-        (a.noise_probability, 1.0, lambda c: intensities.noisy(c, noise_std, rng)),
-        (a.blur_probability, 0.5, lambda c: intensities.blurred(c, rng.uniform(*a.blur_sigma_voxels))),
+        (a.noise_probability, 1.0, lambda c: intensities.add_noise(c, noise_std, rng)),
+        (a.blur_probability, 0.5, lambda c: intensities.blur(c, rng.uniform(*a.blur_sigma_voxels))),
         (a.brightness_probability, 1.0, lambda c: c * _around_one(a.brightness, rng)),
-        (a.contrast_probability, 1.0, lambda c: intensities.contrasted(c, _around_one(a.contrast, rng))),
-        (a.low_resolution_probability, 0.5, coarsened),
-        (a.inverted_gamma_probability, 1.0, lambda c: -intensities.bent(-c, _around_one(a.gamma, rng))),
-        (a.gamma_probability, 1.0, lambda c: intensities.bent(c, _around_one(a.gamma, rng))),
+        (a.contrast_probability, 1.0, lambda c: intensities.contrast(c, _around_one(a.contrast, rng))),
+        (a.low_resolution_probability, 0.5, low_resolution),
+        (a.inverted_gamma_probability, 1.0, lambda c: -intensities.gamma(-c, _around_one(a.gamma, rng))),
+        (a.gamma_probability, 1.0, lambda c: intensities.gamma(c, _around_one(a.gamma, rng))),
     )
     parts = list(image.unbind())
     for probability, share_of_channels, change in changes:
@@ -204,7 +232,7 @@ def _vary_intensities(
 
 
 def _around_one(factor: tuple[float, float], rng: np.random.Generator) -> float:
-    """Draw a factor, as often below 1 as above."""
+    """Draw a factor; where the range contains 1, below and above 1 equally often."""
     low, high = factor
     if low < 1 < high:
         low, high = (low, 1.0) if rng.random() < 0.5 else (1.0, high)
@@ -219,6 +247,7 @@ def _thin_axis(patch_size: Triple, augmentation: Augmentation) -> int | None:
 
 
 def _rotation_limits(thin: int | None, augmentation: Augmentation) -> list[float]:
+    """Return the largest rotation about x, y and z in degrees."""
     if thin is None:
         return [augmentation.rotation_degrees] * 3
     return [augmentation.rotation_in_plane_degrees if axis == thin else 0.0 for axis in range(3)]

@@ -1,7 +1,7 @@
-"""The tissues of a made-up head and neck: ellipsoids and tubes, shaken per case, with a tumour and lymph nodes.
+"""The tissues of a synthetic head and neck: ellipsoids and tubes, varied per case, with a tumour and lymph nodes.
 
-All positions are mm in a template whose origin lies in the middle of the volume: x to the patient's right, y to the
-front, z to the head. Schematic, not measured: where an organ lies and what touches what is right, its shape is not.
+All positions are in mm in a template whose origin is the centre of the volume: x to the patient's right, y to the
+front, z to the head. The anatomy is schematic: positions and neighbourhoods are realistic, shapes are not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
     both_sides: bool = False
 
 
-# Painted from top to bottom; what comes later covers what came before.
+# Painted in this order; later shapes cover earlier ones.
 _ORGANS = (
     Shape("muscle", (19, -64, -20), (21, 19, 70), (0, 0), True),
     Shape("fat", (44, -40, -35), (9, 16, 45), (0, 0), True),
@@ -94,7 +94,7 @@ _NODE_RADIUS_MM = (7.0, 13.0)
 
 
 def smooth_noise(rng: np.random.Generator, shape: Triple, waves: int) -> Array:
-    """Return a smooth random field of standard deviation 1: cosines of fewer than `waves` half waves an axis."""
+    """Return a smooth random field of standard deviation 1: cosines of fewer than `waves` half waves per axis."""
     field = rng.standard_normal((waves, waves, waves))
     field[0, 0, 0] = 0
     for axis, n in enumerate(shape):
@@ -104,7 +104,7 @@ def smooth_noise(rng: np.random.Generator, shape: Triple, waves: int) -> Array:
 
 
 def _same_everywhere(values: Array) -> Array:
-    """Round off the last bits, in which machines differ, so that no border of an organ hangs on them."""
+    """Round off the last bits, in which machines differ, so that organ borders do not depend on them."""
     return np.asarray(np.round(values, 4), np.float32)
 
 
@@ -137,23 +137,23 @@ class Body:
     def _ellipsoid(
         self, centre: tuple[float, ...], radii: tuple[float, ...], lean: tuple[float, float] | None
     ) -> Array:
-        """Return the squared distance from the centre in units of the radii; beyond its ends, a tube's is over 1."""
+        """Return the squared distance from the centre in units of the radii; above 1 beyond the ends of a tube."""
         z = self.z - centre[2]
         if lean is None:
-            bent_x, bent_y, along = self.x - centre[0], self.y - centre[1], (z / radii[2]) ** 2
+            offset_x, offset_y, along = self.x - centre[0], self.y - centre[1], (z / radii[2]) ** 2
         else:
-            bent_x, bent_y = self.x - centre[0] - lean[0] * z, self.y - centre[1] - lean[1] * z
+            offset_x, offset_y = self.x - centre[0] - lean[0] * z, self.y - centre[1] - lean[1] * z
             along = np.where(np.abs(z) > radii[2], 2.0, 0.0)
-        return np.asarray((bent_x / radii[0]) ** 2 + (bent_y / radii[1]) ** 2 + along, np.float32)
+        return np.asarray((offset_x / radii[0]) ** 2 + (offset_y / radii[1]) ** 2 + along, np.float32)
 
-    def _paint(self, where: Mask, tissue: str) -> None:
-        self.tissue[where] = TISSUES.index(tissue)
+    def _paint(self, mask: Mask, tissue: str) -> None:
+        self.tissue[mask] = TISSUES.index(tissue)
 
     def _is(self, *tissues: str) -> Mask:
         return np.isin(self.tissue, [TISSUES.index(name) for name in tissues])
 
     def _paint_surface(self) -> None:
-        """Paint skin, the fat under it, and flesh with planes of fat."""
+        """Paint skin, the fat below it, and muscle with planes of fat."""
         head = self._ellipsoid((0, 0, 45), (73, 88, 92), None) < 1
         face = self._ellipsoid((0, 32, -12), (55, 52, 40), None) < 1
         neck = self._ellipsoid((0, -22, -50), (62, 54, 60), (0, 0.08)) < 1
@@ -166,7 +166,7 @@ class Body:
         self._paint(body & (depth_mm <= 3.1), "skin")
 
     def _paint_organ(self, organ: Shape) -> None:
-        """Paint one organ, soft ones moved a little; the two layers of a bone stay together."""
+        """Paint one organ; soft organs are shifted a little, the two layers of a bone are not."""
         inside = self.tissue > 0
         for side in (-1, 1) if organ.both_sides else (1,):
             shift = self.rng.normal(0, _ORGAN_SHIFT_MM, 3) * (0 if organ.tissue in ("cortical", "marrow") else 1)
@@ -186,7 +186,7 @@ class Body:
         self._paint(spine & (np.mod(self.z, 18) < 4.5) & (self.z < 8), "disc")
 
     def _paint_swelling(self) -> None:
-        """Paint what is as bright as the tumour in MR and is none: fluid in ear, sinus and sphenoid, thick mucosa."""
+        """Paint tissue as bright as the tumour in MR: fluid in ear, sinus and sphenoid, thick mucosa."""
         side = self.sick_side * (1 if self.rng.random() < 0.8 else -1)
         uneven = smooth_noise(self.rng, self.tissue.shape, 8)
         self._paint(self._is("cells") & (self.x * side > 0) & (uneven > -0.8), "fluid")
@@ -220,7 +220,7 @@ class Body:
                 self._paint(node & (far < 0.2), "necrosis")
 
     def _paint_tumour(self) -> None:
-        """Paint the primary tumour: from the wall of the nasopharynx into the bone behind and the muscle beside it."""
+        """Paint the primary tumour: from the nasopharyngeal mucosa into the bone behind and the muscle beside it."""
         centre = (self.sick_side * self.rng.uniform(9, 17), self.rng.uniform(-4, 6), self.rng.uniform(12, 22))
         stretch = self.rng.uniform(0.8, 1.25, 3)
         radius = (3000 * self.rng.uniform(*_TUMOUR_ML) / (4 * np.pi)) ** (1 / 3) / np.prod(stretch) ** (1 / 3)
@@ -236,6 +236,6 @@ class Body:
 
 
 def _largest(mask: Mask) -> Mask:
-    """Return the largest connected part of a mask."""
+    """Return the largest connected component of a mask."""
     numbered, parts = ndimage.label(mask)
     return mask if parts < 2 else np.asarray(numbered == 1 + int(np.bincount(numbered.ravel())[1:].argmax()), np.bool_)

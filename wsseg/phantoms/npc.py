@@ -1,13 +1,13 @@
-"""A made-up case of nasopharyngeal carcinoma: CT and MR of a schematic head and neck, with its label. A PHANTOM.
+"""A PHANTOM case of nasopharyngeal carcinoma: synthetic CT and MR of a schematic head and neck, with its label.
 
-Made so that neither modality can do it alone, and both together cannot do it without looking at where a voxel lies:
+Neither modality suffices alone, and intensities do not suffice without position:
 
-- tumour and node against muscle: the same in CT, brighter in MR;
-- tumour against bone marrow, fat, swollen mucosa and retained fluid: the same in MR, different in CT;
-- primary and node have the same intensities; glands, the jugular vein and small harmless nodes come close to them.
+- tumour and nodes look like muscle in CT and are brighter in MR;
+- tumour looks like bone marrow, fat, swollen mucosa and retained fluid in MR and differs in CT;
+- primary and nodes have the same intensities; glands, the jugular vein and small harmless nodes are similar.
 
-The generator was fixed before any network was trained on it and is never tuned against one. A change of anything that
-reaches a voxel raises `VERSION`.
+The generator was fixed before any network was trained on it and is never tuned to results. Raise `VERSION` with every
+change that alters a voxel.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["LABELS", "SPACING_MM", "TISSUES", "VERSION", "Examination", "examina
 VERSION = 1
 
 
-class Look(NamedTuple):
-    """How a tissue looks: mean and standard deviation of its texture, in HU and in the units of an unscaled MR."""
+class Appearance(NamedTuple):
+    """Mean and standard deviation (texture) of a tissue's intensity: in HU for CT, in units of an unscaled MR."""
 
     ct: float
     ct_texture: float
@@ -36,31 +36,31 @@ class Look(NamedTuple):
     mr_texture: float
 
 
-LOOKS = {
-    "outside": Look(-1000, 0, 0.00, 0.00),
-    "air": Look(-980, 10, 0.03, 0.01),
-    "skin": Look(10, 10, 0.55, 0.05),
-    "fat": Look(-95, 12, 0.80, 0.06),
-    "muscle": Look(56, 8, 0.42, 0.05),
-    "tongue": Look(25, 22, 0.52, 0.08),
-    "brain": Look(36, 6, 0.54, 0.05),
-    "fluid": Look(10, 6, 0.74, 0.05),
-    "cord": Look(35, 5, 0.48, 0.04),
-    "disc": Look(80, 12, 0.45, 0.05),
-    "cartilage": Look(150, 60, 0.42, 0.06),
-    "cortical": Look(950, 200, 0.08, 0.03),
-    "tooth": Look(1700, 200, 0.04, 0.02),
-    "marrow": Look(300, 90, 0.70, 0.07),
-    "cells": Look(-250, 350, 0.25, 0.15),
-    "mucosa": Look(24, 9, 0.70, 0.06),
-    "parotid": Look(5, 14, 0.64, 0.07),
-    "submandibular": Look(42, 9, 0.66, 0.05),
-    "carotid": Look(68, 5, 0.10, 0.04),
-    "jugular": Look(78, 6, 0.66, 0.06),
-    "harmless": Look(35, 14, 0.67, 0.05),
-    "tumour": Look(58, 9, 0.70, 0.07),
-    "node": Look(57, 8, 0.68, 0.06),
-    "necrosis": Look(34, 7, 0.78, 0.06),
+APPEARANCES = {
+    "outside": Appearance(-1000, 0, 0.00, 0.00),
+    "air": Appearance(-980, 10, 0.03, 0.01),
+    "skin": Appearance(10, 10, 0.55, 0.05),
+    "fat": Appearance(-95, 12, 0.80, 0.06),
+    "muscle": Appearance(56, 8, 0.42, 0.05),
+    "tongue": Appearance(25, 22, 0.52, 0.08),
+    "brain": Appearance(36, 6, 0.54, 0.05),
+    "fluid": Appearance(10, 6, 0.74, 0.05),
+    "cord": Appearance(35, 5, 0.48, 0.04),
+    "disc": Appearance(80, 12, 0.45, 0.05),
+    "cartilage": Appearance(150, 60, 0.42, 0.06),
+    "cortical": Appearance(950, 200, 0.08, 0.03),
+    "tooth": Appearance(1700, 200, 0.04, 0.02),
+    "marrow": Appearance(300, 90, 0.70, 0.07),
+    "cells": Appearance(-250, 350, 0.25, 0.15),
+    "mucosa": Appearance(24, 9, 0.70, 0.06),
+    "parotid": Appearance(5, 14, 0.64, 0.07),
+    "submandibular": Appearance(42, 9, 0.66, 0.05),
+    "carotid": Appearance(68, 5, 0.10, 0.04),
+    "jugular": Appearance(78, 6, 0.66, 0.06),
+    "harmless": Appearance(35, 14, 0.67, 0.05),
+    "tumour": Appearance(58, 9, 0.70, 0.07),
+    "node": Appearance(57, 8, 0.68, 0.06),
+    "necrosis": Appearance(34, 7, 0.78, 0.06),
 }
 _CT_BLUR_VOXELS = 0.45
 _MR_BLUR_VOXELS = 0.5
@@ -78,10 +78,10 @@ class Examination:
 
     Attributes:
         ct: (X, Y, Z) int16, HU.
-        mr: (X, Y, Z) int16, arbitrary units, another scale in every case.
-        label: (X, Y, Z) uint8, values of LABELS, drawn on the CT.
-        tissue: (X, Y, Z) uint8, indices of TISSUES: what the CT shows, voxel by voxel.
-        displacement_mm: How far the MR is off the CT at the corner of the volume that moved most.
+        mr: (X, Y, Z) int16, arbitrary units, with a different scale in each case.
+        label: (X, Y, Z) uint8, values of LABELS, aligned with the CT.
+        tissue: (X, Y, Z) uint8, indices of TISSUES, aligned with the CT.
+        displacement_mm: Misregistration of MR to CT: the largest displacement of a corner of the volume.
     """
 
     ct: Array
@@ -92,7 +92,7 @@ class Examination:
 
 
 def examination(index: int) -> Examination:
-    """Make case `index`. The same voxels every time: all randomness comes from (VERSION, index)."""
+    """Make case `index`. All randomness comes from (VERSION, index), so the voxels are always the same."""
     rng = np.random.default_rng([VERSION, index])
     shape = (int(rng.integers(61, 67)), int(rng.integers(61, 67)), int(rng.integers(46, 51)))
     body = Body(shape, rng)
@@ -102,18 +102,20 @@ def examination(index: int) -> Examination:
 
 
 def _ct(tissue: Array, rng: np.random.Generator) -> Array:
-    """Return HU: means and textures, blurred as a scanner does, with the correlated noise of a reconstruction."""
-    look = np.array([LOOKS[name] for name in TISSUES])
-    clean = look[tissue, 0] + look[tissue, 1] * _texture(rng, tissue.shape)
+    """Return the CT in HU: tissue means and textures, scanner blur, and correlated reconstruction noise."""
+    values = np.array([APPEARANCES[name] for name in TISSUES])
+    clean = values[tissue, 0] + values[tissue, 1] * _texture(rng, tissue.shape)
     noise = ndimage.gaussian_filter(rng.standard_normal(tissue.shape), 0.4)
     image = ndimage.gaussian_filter(clean, _CT_BLUR_VOXELS) + _CT_NOISE_HU * noise / noise.std()
     return np.asarray(np.clip(np.round(image), -1024, 3071), np.int16)
 
 
 def _mr(tissue: Array, rng: np.random.Generator) -> tuple[Array, float]:
-    """Return the MR, slightly moved against the CT, under a coil's bias, with Rician noise, on a scale of its own."""
-    look = np.array([LOOKS[name] for name in TISSUES])
-    clean = ndimage.gaussian_filter(look[tissue, 2] + look[tissue, 3] * _texture(rng, tissue.shape), _MR_BLUR_VOXELS)
+    """Return the MR: slightly misregistered to the CT, with a bias field, Rician noise and a random scale."""
+    values = np.array([APPEARANCES[name] for name in TISSUES])
+    clean = ndimage.gaussian_filter(
+        values[tissue, 2] + values[tissue, 3] * _texture(rng, tissue.shape), _MR_BLUR_VOXELS
+    )
     turn, offset, displacement_mm = _misregistration(tissue.shape, rng)
     moved = ndimage.affine_transform(clean, turn, offset, order=1, mode="nearest")
     bias = np.exp(_MR_BIAS * smooth_noise(rng, tissue.shape, 3).astype(float))
@@ -123,13 +125,13 @@ def _mr(tissue: Array, rng: np.random.Generator) -> tuple[Array, float]:
 
 
 def _texture(rng: np.random.Generator, shape: Triple) -> Array:
-    """Return noise that hangs together over about two voxels, standard deviation 1."""
+    """Return noise of standard deviation 1 with a correlation length of about two voxels."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), 1.0)
     return np.asarray(field / field.std())
 
 
 def _misregistration(shape: Triple, rng: np.random.Generator) -> tuple[Array, Array, float]:
-    """Return a small rotation and offset in voxels about the middle, and how far they move a corner, in mm."""
+    """Return a small rotation about the centre, an offset in voxels, and the largest corner displacement in mm."""
     a, b, c = np.deg2rad(rng.uniform(-_TURN_DEGREES, _TURN_DEGREES, 3))
     turn = np.linalg.qr(np.array([[1, -c, b], [c, 1, -a], [-b, a, 1]]))[0]
     turn *= np.sign(np.diag(turn))

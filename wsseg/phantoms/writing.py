@@ -1,10 +1,9 @@
-"""`phantom:NAME`: an embedded dataset, written once as a folder like any other, so that it walks the same road."""
+"""`phantom:NAME`: an embedded dataset, written once as a folder in nnU-Net v2's layout and read like any other."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,13 +13,14 @@ import numpy as np
 
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, did_you_mean
+from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.phantoms import npc
 from wsseg.volumes import nifti
 from wsseg.volumes.types import Labels
 
 Draw = Callable[[Labels, str], Labels]
-"""(dense label (X, Y, Z), case name) -> its strokes: the class under a stroke, IGNORE elsewhere."""
+"""(dense label (X, Y, Z), case name) -> strokes: the class where a stroke lies, IGNORE elsewhere."""
 
 NAMES = ("npc",)
 TRAINING_CASES = 24
@@ -30,16 +30,16 @@ _IGNORE_ON_DISK = len(npc.LABELS)
 
 
 def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | None = None) -> Path:
-    """Write the phantom dataset `name` to `folder`, unless it stands there already in its present version.
+    """Write the phantom dataset `name` to `folder`, unless its present version is there already.
 
     `npc` has 24 cases in imagesTr (dense labels in labelsTr, strokes in scribblesTr) and 6 in imagesTs (labelsTs), in
-    nnU-Net v2's layout. The folder appears whole or not at all, and its voxels are the same every time.
+    nnU-Net v2's layout. The folder appears whole or not at all, and its voxels are always the same.
 
     Args:
-        name: Which phantom.
-        folder: The dataset folder; its parents are made.
+        name: Name of the phantom, one of `NAMES`.
+        folder: The dataset folder to write; missing parents are made.
         strokes: Draws the strokes of a case.
-        report: Shows a bar while cases are made.
+        report: Shows a progress bar.
 
     Returns:
         `folder`.
@@ -52,46 +52,30 @@ def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | Non
     if _is_whole(name, folder):
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with whole_folder(folder) as partial:
+            _write_cases(partial, strokes, report)
+            _write_json(partial / "dataset.json", _description(name))
+            _write_json(partial / _MARKER, _marker(name))
+            if folder.exists() and not _is_whole(name, folder):
+                shutil.rmtree(folder)  # of another version
     except OSError as error:
-        raise DataError(f"{folder}: the phantom cannot be written here ({error.strerror}): make room for it") from error
-    try:
-        _write_cases(partial, strokes, report)
-        _write_json(partial / "dataset.json", _description(name))
-        _write_json(partial / _MARKER, _marker(name))
-        partial.chmod(0o755)
-        _move(name, partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not _is_whole(name, folder):  # else another process was faster, and its copy stays
+            raise DataError(
+                f"{folder}: the phantom cannot be written here ({error.strerror}): make room for it"
+            ) from error
     return folder
 
 
 def _is_whole(name: str, folder: Path) -> bool:
-    """Tell whether the folder holds this phantom in this version.
+    """Return whether the folder holds the present version of this phantom.
 
     Raises:
-        DataError: It holds something that is no phantom.
+        DataError: It holds something else than a phantom.
     """
     marker = folder / _MARKER
     if folder.exists() and not marker.is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: holds something that is no phantom, so none is written here: move it away")
     return marker.is_file() and marker.read_text(encoding="utf-8") == _as_text(_marker(name))
-
-
-def _move(name: str, partial: Path, folder: Path) -> None:
-    """Put the finished folder in its place; where another process was faster, its copy stays."""
-    if _is_whole(name, folder):
-        return
-    if folder.exists():
-        outdated = Path(tempfile.mkdtemp(prefix=f".{folder.name}.outdated.", dir=folder.parent))
-        folder.replace(outdated)
-        shutil.rmtree(outdated, ignore_errors=True)
-    try:
-        partial.replace(folder)
-    except OSError:
-        if not _is_whole(name, folder):
-            raise
 
 
 def _write_cases(root: Path, strokes: Draw, report: Reporter | None) -> None:
@@ -108,19 +92,20 @@ def _write_cases(root: Path, strokes: Draw, report: Reporter | None) -> None:
                 nifti.write(root / f"images{part}" / f"{case}_{channel:04d}.nii.gz", image, grid)
             nifti.write(root / f"labels{part}" / f"{case}.nii.gz", made.label, grid)
             if part == "Tr":
-                drawn = strokes(made.label, case)
-                on_disk = np.where(drawn == IGNORE, _IGNORE_ON_DISK, drawn).astype(np.uint8)
+                label = strokes(made.label, case)
+                on_disk = np.where(label == IGNORE, _IGNORE_ON_DISK, label).astype(np.uint8)
                 nifti.write(root / "scribblesTr" / f"{case}.nii.gz", on_disk, grid)
             if bar:
                 bar.advance(case)
 
 
 def _marker(name: str) -> dict[str, Any]:
+    """Return the content of the file that tells a phantom and its version."""
     return {"phantom": name, "version": npc.VERSION}
 
 
 def _description(name: str) -> dict[str, Any]:
-    """Return the dataset.json."""
+    """Return the content of dataset.json."""
     return {
         "name": f"phantom_{name}",
         "description": "PHANTOM: made-up CT and MR of a schematic head and neck, with a tumour of the nasopharynx "
