@@ -8,7 +8,6 @@ start, so few cases are processed without workers.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from wsseg.core.errors import DataError
+from wsseg.core.machine import own_cores
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -36,7 +36,7 @@ def each(work: Callable[[J], R], jobs: Sequence[J], processes: int | None = None
     Raises:
         DataError: A worker was killed.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(own_cores())
     default = min(cores, MAX_PROCESSES, len(jobs) // CASES_PER_PROCESS)
     count = default if processes is None else min(processes, len(jobs))
     if count < 2:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import whole_folder
+from wsseg.core.machine import own_cores
 from wsseg.core.reporter import Reporter
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import load_case
@@ -88,9 +89,7 @@ class CachedCase:
 
 def cache_folder() -> Path:
     """Return the folder for files that can be made again: $WSSEG_CACHE, else one in the user's cache directory."""
-    if "WSSEG_CACHE" in os.environ:
-        return Path(os.environ["WSSEG_CACHE"])
-    return user_cache_path("wsseg", appauthor=False)
+    return Path(os.environ.get("WSSEG_CACHE") or user_cache_path("wsseg", appauthor=False))
 
 
 def store(
@@ -117,7 +116,7 @@ def store(
 
 def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: Reporter) -> list[Any]:
     """Call `work` on every case, up to four at a time, with a progress bar; return the results in the cases' order."""
-    with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with report.progress(what, len(cases)) as bar, ThreadPoolExecutor(min(4, len(own_cores()))) as pool:
         results = []
         for case, result in zip(cases, pool.map(work, cases), strict=True):
             results.append(result)

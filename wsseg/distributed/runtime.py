@@ -25,6 +25,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 from torch.nn.parallel import DistributedDataParallel
 
 from wsseg.core.errors import FaultsError, RecipeError
+from wsseg.core.machine import own_cores
 from wsseg.distributed.heartbeat import SILENCE_S, SUSPICIOUS_SILENCE_S, Heartbeat, Peer, ProcessExit, initial_state
 from wsseg.distributed.launch import Launch, read_launch
 
@@ -62,7 +63,7 @@ class Runtime:
 
         WSSEG_THREADS, which the executors set for each of several runs on one machine, is an upper limit.
         """
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(own_cores())
         bound = self.by_srun and cores * self.local_world <= (os.cpu_count() or 1)
         share = cores if bound else max(1, cores // self.local_world)
         limit = os.environ.get("WSSEG_THREADS", "")

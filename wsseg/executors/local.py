@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, shell_exit_code, start_attempt, stop_processes
-from wsseg.executors.resources import Resources, own_cores, own_gpus, split_machine
+from wsseg.executors.resources import Resources, own_gpus, split_machine
 from wsseg.executors.tasks import POLL_S, Attempt, Executor, Task
 
 if TYPE_CHECKING:

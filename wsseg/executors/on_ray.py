@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from wsseg.core.errors import RecipeError
+from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, run_attempt
-from wsseg.executors.resources import limits, own_cores
+from wsseg.executors.resources import limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
 
 POLL_S = 0.5

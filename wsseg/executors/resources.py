@@ -57,11 +57,6 @@ def split_machine(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus:
     return [Resources(tuple(cores[n::slots]) or (cores[n % len(cores)],), groups[n]) for n in range(slots)]
 
 
-def own_cores() -> list[int]:
-    """Return the numbers of the cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
 def own_gpus() -> list[str]:
     """Return the GPUs visible to this process, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

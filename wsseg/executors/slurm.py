@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsseg.core.errors import RecipeError
+from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, run_attempt
-from wsseg.executors.resources import limits, own_cores
+from wsseg.executors.resources import limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
 
 if TYPE_CHECKING:

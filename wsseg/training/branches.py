@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsseg.core.cases import Spacing, Triple
 from wsseg.core.contracts import Batch, Network, NetworkSetting, Output
-from wsseg.core.errors import RecipeError
+from wsseg.core.errors import RecipeError, collecting
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,8 @@ class Branches(nn.Module):
             setting = NetworkSetting(
                 name=plan.name, reads=reads, fuses=fuses, classes=classes, patch_size=patch_size, spacing_mm=spacing_mm
             )
-            try:
-                with seeded(seed, "network", plan.name):
-                    built[plan.name] = plan.network(setting, **plan.arguments)
-            except RecipeError as error:
-                faults += error.faults
+            with collecting(faults), seeded(seed, "network", plan.name):
+                built[plan.name] = plan.network(setting, **plan.arguments)
         if faults:
             raise RecipeError(faults)
         self.fuses = {plan.name: plan.fuses for plan in plans}

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import write_safely
 
 
@@ -70,10 +70,8 @@ class Checkpoints:
     def newest(self, faults: list[str]) -> Snapshot | None:
         """Return the newest checkpoint that is whole; what is wrong with newer ones is appended to `faults`."""
         for path in self._paths():
-            try:
+            with collecting(faults):
                 return self.read(path.name)
-            except DataError as error:
-                faults += error.faults
         return None
 
     def read(self, name: str) -> Snapshot:

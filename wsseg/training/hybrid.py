@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsseg.core.cases import Spacing
 from wsseg.core.contracts import Network, Step, Term, TermSetting
-from wsseg.core.errors import RecipeError
+from wsseg.core.errors import RecipeError, collecting
 from wsseg.training.branches import seeded
 
 
@@ -59,11 +59,8 @@ class HybridSupervision(nn.Module):
             setting = TermSetting(
                 name=plan.name, classes=classes, decoder_features=features, modalities=modalities, spacing_mm=spacing_mm
             )
-            try:
-                with seeded(seed, "term", plan.name):
-                    built[plan.name] = plan.term(setting, **plan.arguments)
-            except RecipeError as error:
-                faults += error.faults
+            with collecting(faults), seeded(seed, "term", plan.name):
+                built[plan.name] = plan.term(setting, **plan.arguments)
         if faults:
             raise RecipeError(faults)
         self.terms = nn.ModuleDict(built)

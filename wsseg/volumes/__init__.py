@@ -1,1 +1,1 @@
-"""Arrays on grids: NIfTI files and resampling."""
+"""Volumes on grids: NIfTI files, and resampling of images, probabilities and label maps."""

@@ -1,4 +1,9 @@
-"""A volume with its affine: the only reader and writer of images."""
+"""NIfTI files: the only reader and writer of images.
+
+Every volume is brought to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head (the
+closest axes of an oblique volume), whatever the axis order of the file. Shapes, spacings and patch sizes are (x, y, z).
+Written volumes get back the axis order of the file that their grid was read from.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +30,12 @@ MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
 SENSIBLE_SPACING_MM = (1e-5, 1e3)
 _DEFLATE_LIMIT = 1032
-"""No gzip file holds more than this many times its own size."""
+"""Largest possible compression ratio of gzip."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels of a file lie, on disk and in the closest canonical (RAS) orientation.
+    """The grid of a volume, in canonical (RAS) orientation and as stored in the file.
 
     Attributes:
         shape: Voxels along x, y, z, canonical.
@@ -52,15 +57,15 @@ class Grid:
 
     @property
     def orientation(self) -> str:
-        """How the file's own axes run: RAS where they go to the patient's right, front and head."""
+        """Directions of the file's own axes, e.g. RAS: to the patient's right, front and head."""
         return "".join(nib.aff2axcodes(self.disk_affine))
 
     def displacement_voxels(self, other: Grid) -> float:
-        """Return how far, in voxels of this grid, the corner of `other` that moved most lies from this grid's."""
+        """Return the largest distance between corresponding corners of the two grids, in voxels of this grid."""
         units = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
-        here, there = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
-        moved = np.linalg.inv(self.affine) @ other.affine @ there
-        return float(np.abs(moved - here)[:3].max())
+        own, others = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
+        moved = np.linalg.inv(self.affine) @ other.affine @ others
+        return float(np.abs(moved - own)[:3].max())
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,15 @@ def stem(path: Path) -> str:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read a file's header only. Raises DataError where the file is no readable 3D volume."""
+    """Return the grid of a file without reading its voxels. Raises DataError as `read` does."""
     return _open(path)[1]
 
 
 def read(path: Path) -> Volume:
-    """Read a volume and bring it to the closest canonical (RAS) orientation.
+    """Read a volume in canonical (RAS) orientation.
 
     Raises:
-        DataError: The file is missing, truncated, corrupt, not 3D, or its header makes no sense.
+        DataError: The file is missing, truncated, corrupt, not 3D, or its header is invalid.
     """
     image, grid = _open(path)
     try:
@@ -96,15 +101,15 @@ def read(path: Path) -> Volume:
 
 
 def canonical(path: Path, array: Array, affine: Array) -> Volume:
-    """Bring an array in the axis order of a file of any format to the closest canonical (RAS) orientation.
+    """Bring an array in the axis order of a file of any format to canonical (RAS) orientation.
 
     Args:
-        path: The file, for the message.
+        path: The file, for the error text.
         array: (I, J, K), in the file's own axis order.
         affine: (4, 4), the file's own: index -> mm, RAS.
 
     Raises:
-        DataError: The affine maps the voxels nowhere sensible.
+        DataError: The affine is invalid.
     """
     _check_affine(path, affine)
     i, j, k = array.shape
@@ -121,10 +126,10 @@ def as_on_disk(array: Array, grid: Grid) -> Array:
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
-    """Write a canonical array on `grid`, in the axis order and with the affine of the file that the grid was read from.
+    """Write a canonical array in the axis order and with the affine of the file that `grid` was read from.
 
-    The file appears whole or not at all: it is written beside its place and renamed. NIfTI knows neither bool, which is
-    written as uint8, nor float16, which is written as float32.
+    The file appears whole or not at all. NIfTI has neither bool, which is written as uint8, nor float16, which is
+    written as float32.
 
     Raises:
         ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
@@ -139,9 +144,9 @@ def write(path: Path, array: Array, grid: Grid) -> None:
 
 
 def _turned(array: Array, grid: Grid) -> Volume:
-    """Turn an array in its file's axis order to canonical orientation."""
+    """Return the volume of an array in its file's axis order."""
     turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows no other byte order
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch supports no other byte order
     return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
 
 
@@ -154,7 +159,7 @@ def grid_of(shape: Triple, affine: Array) -> Grid:
 
 
 def _open(path: Path) -> tuple[Any, Grid]:
-    """Open a file and check its header before any voxel is read."""
+    """Open a file and check its header; no voxel is read."""
     if not path.name.endswith(ENDINGS):
         raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
     try:
@@ -178,7 +183,7 @@ def _open(path: Path) -> tuple[Any, Grid]:
 
 
 def _check_voxels(path: Path, image: Any) -> None:
-    """Raise DataError where the file holds other voxels than wsseg reads, or fewer than its header claims."""
+    """Raise DataError where wsseg does not read the voxel type, or the file is shorter than its header claims."""
     kind = image.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
         raise DataError(f"{path}: its voxels are of type {kind}, expected one real number a voxel: export it again")
@@ -191,7 +196,7 @@ def _check_voxels(path: Path, image: Any) -> None:
 
 
 def _check_affine(path: Path, affine: Array) -> None:
-    """Raise DataError where the affine maps the voxels nowhere sensible."""
+    """Raise DataError where the affine is not finite, has an implausible voxel size, or is singular."""
     if not np.isfinite(affine).all():
         raise DataError(f"{path}: its affine is not finite: mend the header (sform/qform)")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -203,7 +208,7 @@ def _check_affine(path: Path, affine: Array) -> None:
 
 
 def _voxels(path: Path, image: Any) -> Array:
-    """Read all voxels, and a compressed file to its end, where its checksum stands."""
+    """Read all voxels, and a compressed file to its end, so that its checksum is verified."""
     if path.suffix != ".gz":
         array: Array = np.asanyarray(image.dataobj)
         return array

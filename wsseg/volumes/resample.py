@@ -21,18 +21,18 @@ ReadRows = Callable[[int, int, int], Tensor]
 
 
 def resampled_shape(shape: Triple, spacing_mm: Spacing, target_mm: Spacing) -> Triple:
-    """Return how many voxels of `target_mm` cover the box: round(shape x spacing / target), at least 1 an axis."""
+    """Return the shape that covers the box with voxels of `target_mm`: round(shape * spacing / target), at least 1."""
     x, y, z = (max(1, round(n * s / t)) for n, s, t in zip(shape, spacing_mm, target_mm, strict=True))
     return x, y, z
 
 
 def resample_image(array: Array, shape: Triple) -> npt.NDArray[np.float32]:
-    """Return an image on another grid of the same box, as sharp as the coarser of the two grids allows.
+    """Resample an image to another grid of the same box, by cubic interpolation with an anti-aliasing filter.
 
-    Keys' cubic convolution (a = -1/2), one axis after another as a matrix product; along an axis that shrinks the
-    kernel is widened by S / T, which filters what the coarser grid cannot hold. Cubic, because linear interpolation
-    blurs what it enlarges; a matrix product, because it comes close to the spline of `skimage.transform.resize` at a
-    tenth of its time. The result is clipped to the input's range: cubic kernels overshoot at edges.
+    Keys' cubic convolution (a = -1/2), one matrix product per axis; along an axis that shrinks the kernel is widened by
+    S / T, which removes frequencies above the coarser grid's. Linear interpolation would blur enlarged images; the
+    result is close to the spline of `skimage.transform.resize` in a tenth of its time. It is clipped to the input's
+    range, since cubic kernels overshoot at edges.
 
     Args:
         array: (X, Y, Z), any real dtype, finite.
@@ -65,13 +65,13 @@ def resample_probabilities_to_label(
 ) -> npt.NDArray[np.uint8]:
     """Return the most probable class of each voxel of another grid of the same box.
 
-    Each class is interpolated linearly, `slab` planes at a time with a running argmax: the memory needed is that of a
-    few slabs, not C full volumes, and the result is that of the whole volume. A tie goes to the lower class.
+    Each class is interpolated linearly, `slab` planes at a time with a running argmax, so that it takes the memory of a
+    few slabs instead of C full volumes. A tie goes to the lower class.
 
     Args:
         probabilities: (C, x, y, z), probabilities or logits, on any device.
         shape: The target grid.
-        slab: Planes along x that are worked on at a time.
+        slab: Number of planes along x per step.
 
     Returns:
         uint8 of `shape`.
@@ -88,7 +88,7 @@ def resample_channels(probabilities: Tensor | Array, shape: Triple) -> Array:
         shape: The target grid.
 
     Returns:
-        (C, *shape); float16 stays float16, all else becomes float32. On the channels' own grid they are unchanged.
+        (C, *shape); float16 stays float16, all else becomes float32. Unchanged where `shape` is the channels' own.
     """
     half = str(probabilities.dtype).removeprefix("torch.") == "float16"
     source, read = triple(probabilities.shape[1:]), _rows(probabilities)
@@ -102,11 +102,11 @@ def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Trip
     """Return the channel with the highest linearly interpolated value in each voxel of another grid, slab by slab.
 
     Args:
-        read: Reads some rows of a channel.
-        channels: What `read` and the result know them by; of equal values the first wins.
+        read: Reads rows of a channel.
+        channels: Numbers of the channels, as `read` takes them and the result holds them; of a tie the first wins.
         source: The size of a channel.
         shape: The target grid.
-        slab: Planes along x that are worked on at a time.
+        slab: Number of planes along x per step.
     """
     label = np.empty(shape, np.uint8)
     for start in range(0, shape[0], slab):
@@ -122,9 +122,9 @@ def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Trip
 
 
 def darkest(image: Array) -> Array:
-    """Return (M,) what is taken to lie outside a volume (M, X, Y, Z): the lowest value of each modality.
+    """Return the padding value of each modality of a volume (M, X, Y, Z): its lowest value, (M,).
 
-    A few broken voxels far below all others do not count: it is at least q - (median - q), q the 0.5th percentile.
+    Single voxels far below all others are ignored: the value is at least 2 q - median, q being the 0.5th percentile.
     """
     flat = image.reshape(len(image), -1).astype(np.float32)
     low, middle = np.percentile(flat, (0.5, 50), axis=1)
@@ -133,7 +133,7 @@ def darkest(image: Array) -> Array:
 
 
 def triple(shape: Sequence[int] | Array) -> Triple:
-    """Return three whole numbers as a tuple."""
+    """Return a shape as a tuple of three ints."""
     x, y, z = (int(n) for n in shape)
     return x, y, z
 
@@ -153,7 +153,7 @@ def _cubic_weights(source: int, target: int) -> npt.NDArray[np.float32]:
 
 
 def _rows(channels: Tensor | Array) -> ReadRows:
-    """Return what reads some rows of one channel as a float32 tensor."""
+    """Return a function that reads rows of one channel as a float32 tensor."""
 
     def read(c: int, first: int, last: int) -> Tensor:
         rows = channels[c, first : last + 1]
@@ -173,13 +173,14 @@ def _interpolated(read: ReadRows, c: int, source: Triple, shape: Triple, start: 
 
 
 def _linear_taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each target cell, the two source cells around its centre and the weight of the second."""
+    """Return for each target cell the two source cells around its centre, and the weight of the second."""
     centre = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(0, source - 1)
     low = centre.floor().long()
     return low, (low + 1).clamp(max=source - 1), (centre - low).float()
 
 
 def _lerp(volume: Tensor, axis: int, taps: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Interpolate linearly along one axis."""
     mixes = bool(taps[2].any())
     low, high, weight = (t.to(volume.device) for t in taps)
     if not mixes:  # every target centre lies on a source centre

@@ -1,4 +1,4 @@
-"""Label maps and strokes on another grid of the same box, and what became of them there."""
+"""Resampling of label maps and strokes to another grid of the same box, and how much of them survives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wsseg.volumes.resample import triple, winners
 from wsseg.volumes.types import Counts, Labels, Mask
 
 AREA_VOXELS = 5
-"""What is narrower than this, or than two cells of a coarser grid, is a stroke; what is not, a densely drawn area."""
+"""Annotation narrower than this, or than two cells of a coarser grid, is a stroke; else it is a dense area."""
 
 
 def count_annotated(label: Labels, classes: int) -> Counts:
-    """Return how many voxels are annotated with each class, (C,).
+    """Return the number of voxels annotated with each class, (C,).
 
     Raises:
         ValueError: The label is not uint8 or holds a value that is neither a class nor IGNORE.
@@ -65,18 +65,17 @@ def class_ranks(counts: Counts) -> ClassRanks:
 
 
 def resample_label(label: Labels, shape: Triple, classes: int) -> Labels:
-    """Return a label map on another grid of the same box; strokes survive it, and no annotation is invented.
+    """Resample a label map to another grid of the same box, without losing strokes or inventing annotation.
 
-    A dense label (no IGNORE voxel): linear interpolation of each class's indicator, then the class with the most; a
-    tie goes to the lower class.
+    A dense label (no IGNORE voxel): linear interpolation of each class's indicator, then the argmax; a tie goes to the
+    lower class.
 
-    A sparse label: along axes that shrink, the cells that hold the centre of an annotated voxel are annotated, along
-    axes that grow those whose nearest voxel is; no others. Of the classes in a cell the first in rank wins: foreground
-    before background, among foreground the class with fewer annotated voxels in the case (equal: the higher number).
-    So a stroke keeps its length, and gives way to a rarer one only. Densely drawn areas would grow at their borders by
-    that rule: where a cell meets no stroke but only areas, it takes the class that a dense label would take, of those
-    areas. An area is what lies in an annotated rectangle, in a slice across any axis, that is at least `AREA_VOXELS`
-    and two cells wide: slices drawn whole, boxes, a label that lacks a few voxels only.
+    A sparse label: along axes that shrink, a cell is annotated if it holds the centre of an annotated voxel; along axes
+    that grow, if its nearest voxel is annotated. Of several classes in a cell the highest of `class_ranks` wins. So a
+    stroke keeps its length, and yields only to a rarer class. By that rule alone dense areas would grow at their
+    borders: a cell without a stroke therefore takes the class that a dense label made of the areas would have there. An
+    area is annotation that fills a rectangle in a slice across any axis, at least `AREA_VOXELS` and two cells wide:
+    fully annotated slices, boxes, a label that lacks only a few voxels.
 
     Args:
         label: (X, Y, Z) uint8 in {0..C-1, IGNORE}.
@@ -99,7 +98,7 @@ def resample_label(label: Labels, shape: Triple, classes: int) -> Labels:
     areas = _areas(label != IGNORE, shape)
     if not areas.any():
         return pooled
-    # IGNORE comes first with 0 everywhere, and so wins where no area is near.
+    # IGNORE comes first with 0 everywhere, so it wins where no area is near.
     smooth = _interpolated(np.where(areas, label, np.uint8(IGNORE)), shape, [IGNORE, *present])
     strokes = _pooled(np.where(areas, np.uint8(IGNORE), label), shape, counts) != IGNORE
     return np.where((pooled == IGNORE) | strokes | (smooth == IGNORE), pooled, smooth)
@@ -107,12 +106,12 @@ def resample_label(label: Labels, shape: Triple, classes: int) -> Labels:
 
 @dataclass(frozen=True)
 class Survival:
-    """What became of an annotation on another grid, by class.
+    """How much of an annotation survives on another grid, by class.
 
     Attributes:
-        kept: (C,) annotated voxels whose centre lies in a voxel of their class there.
-        parts: (C,) connected parts (26 neighbours): strokes, points, or the regions of a dense label.
-        lost: (C,) parts of which no voxel was kept.
+        kept: (C,) annotated voxels whose centre lies in a resampled voxel of their class.
+        parts: (C,) connected components (26 neighbours): strokes, points, or the regions of a dense label.
+        lost: (C,) components of which no voxel was kept.
     """
 
     kept: Counts
@@ -121,24 +120,24 @@ class Survival:
 
 
 def survival(label: Labels, resampled: Labels, classes: int) -> Survival:
-    """Return what became of `label` in `resampled`, which covers the same box."""
+    """Return how much of `label` survives in `resampled`, which covers the same box."""
     cells = [_cells(s, t) for s, t in zip(label.shape, resampled.shape, strict=True)]
-    drawn = label != IGNORE
-    values = label[drawn]
-    kept = resampled[np.ix_(*cells)][drawn] == values
-    number = measure.label(label, background=IGNORE, connectivity=3)[drawn] - 1
-    class_of = np.zeros(int(number.max(initial=-1)) + 1, np.uint8)
-    alive = np.zeros(len(class_of), bool)
-    class_of[number], alive[number[kept]] = values, True
+    annotated = label != IGNORE
+    values = label[annotated]
+    kept = resampled[np.ix_(*cells)][annotated] == values
+    component = measure.label(label, background=IGNORE, connectivity=3)[annotated] - 1
+    class_of = np.zeros(int(component.max(initial=-1)) + 1, np.uint8)
+    survives = np.zeros(len(class_of), bool)
+    class_of[component], survives[component[kept]] = values, True
 
-    def count(found: Labels) -> Counts:
-        return np.bincount(found, minlength=classes).astype(np.int64)
+    def count(labels: Labels) -> Counts:
+        return np.bincount(labels, minlength=classes).astype(np.int64)
 
-    return Survival(count(values[kept]), count(class_of), count(class_of[~alive]))
+    return Survival(count(values[kept]), count(class_of), count(class_of[~survives]))
 
 
 def _interpolated(label: Labels, shape: Triple, channels: list[int]) -> Labels:
-    """Return the class whose indicator interpolates highest; that of IGNORE is 0."""
+    """Return the class with the highest interpolated indicator; that of IGNORE is 0."""
 
     def indicator(c: int, first: int, last: int) -> Tensor:
         rows = label[first : last + 1] == c
@@ -148,7 +147,7 @@ def _interpolated(label: Labels, shape: Triple, channels: list[int]) -> Labels:
 
 
 def _pooled(label: Labels, shape: Triple, counts: Counts) -> Labels:
-    """Pool along the axes that shrink, each cell its first class in rank or IGNORE; grow the others by nearest."""
+    """Pool along axes that shrink, by the highest rank in each cell; enlarge the others by nearest neighbour."""
     ranks = class_ranks(counts)
     smaller = triple(np.minimum(label.shape, shape))
     cells = [_cells(s, t) for s, t in zip(label.shape, smaller, strict=True)]
@@ -167,9 +166,9 @@ def _cells(source: int, target: int) -> npt.NDArray[np.int64]:
 
 
 def _areas(annotated: Mask, shape: Triple) -> Mask:
-    """Return the voxels that lie in densely drawn areas: the opening by a rectangle, across each axis in turn."""
+    """Return the voxels in dense areas: the union of the openings by a rectangle across each axis."""
     width = [max(AREA_VOXELS, math.ceil(2 * s / t) + 1) for s, t in zip(annotated.shape, shape, strict=True)]
-    found = np.zeros_like(annotated)
+    areas = np.zeros_like(annotated)
     for across in range(3):
         axes = [axis for axis in range(3) if axis != across]
         if any(annotated.shape[axis] < width[axis] for axis in axes):
@@ -182,15 +181,15 @@ def _areas(annotated: Mask, shape: Triple) -> Mask:
         for axis in axes:
             padding = [(width[axis] - 1,) * 2 if a == axis else (0, 0) for a in range(3)]
             corners = _combined(np.logical_or, np.pad(corners, padding), axis, width[axis])
-        found |= corners
-    return found
+        areas |= corners
+    return areas
 
 
-def _combined(both: np.ufunc, mask: Mask, axis: int, width: int) -> Mask:
-    """Combine each voxel with the width - 1 that follow it along an axis; that many places fewer come back."""
+def _combined(operation: np.ufunc, mask: Mask, axis: int, width: int) -> Mask:
+    """Combine each voxel with the width - 1 next ones along an axis; the result is shorter by width - 1."""
     along = np.moveaxis(mask, axis, 0)
     places = len(along) - width + 1
     result = along[:places].copy()
     for k in range(1, width):
-        both(result, along[k : k + places], out=result)
+        operation(result, along[k : k + places], out=result)
     return np.moveaxis(result, 0, axis)

@@ -17,7 +17,7 @@ from wsseg.annotation.audit import design, estimate, points_file
 from wsseg.annotation.audit.design import CaseGroup, Design, Stratum
 from wsseg.annotation.audit.points_file import Point
 from wsseg.annotation.audit.strata import Volumes, VoxelGroup, group_codes
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import whole_folder, write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
@@ -128,7 +128,7 @@ def _read_predictions(
     faults: list[str] = []
     with report.progress("reading predictions", len(cases)) as bar:
         for n, case in enumerate(cases):
-            try:
+            with collecting(faults):
                 label, grid = read_label(case.prediction, classes, None)
                 volumes[n] = np.bincount(label.ravel(), minlength=classes) * _voxel_mm3(grid)
                 grids.append(grid)
@@ -138,8 +138,6 @@ def _read_predictions(
                     moved = image_grid.shape != grid.shape or image_grid.displacement_voxels(grid)
                     if moved > nifti.CORNER_TOLERANCE_VOXELS:
                         faults.append(f"{case.prediction}: lies on another grid than {image}: resample it to that grid")
-            except DataError as error:
-                faults += error.faults
             bar.advance(case.name)
     if faults:
         raise DataError(faults)
