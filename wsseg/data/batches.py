@@ -1,6 +1,6 @@
-"""Stored cases -> the batch of an iteration. What a slot holds is a pure function of (seed, iteration, slot).
+"""Cached cases -> the batch of an iteration. The content of a slot is a pure function of (seed, iteration, slot).
 
-Slots are counted over all processes that train together: two with a batch of 2 see what one with a batch of 4 sees.
+Slots are numbered over all processes: two processes with a batch size of 2 get the slots of one with a batch size of 4.
 """
 
 from __future__ import annotations
@@ -21,14 +21,26 @@ from wsseg.volumes.resample import darkest
 from wsseg.volumes.types import Array
 
 OVERHANG = 0.25
-"""A patch of a sparse case may stick out of the volume by this share of its edge: so the volume's border is learned."""
+"""Share of its edge by which a patch of a sparse case may exceed the volume, so that the border is learned."""
 DENSE = 0.5
-"""From this annotated share on a case counts as dense: its border is annotated, it needs nothing told about outside."""
+"""Annotated share of the voxels from which a case counts as dense: then its border is annotated, too."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How patches are drawn: some around annotated foreground (class-balanced), the rest around any annotated voxel."""
+    """How patches are sampled: some around annotated foreground, class-balanced, the rest around any annotated voxel.
+
+    Attributes:
+        patch_size: Voxels along x, y, z of the canonical (RAS) volume.
+        spacing_mm: Voxel size along the same axes.
+        batch_size: Slots per process.
+        oversample_foreground: Share of labelled slots, 0 to 1, that are centred on foreground.
+        unlabelled_share: Share of slots, 0 to 1, that hold an unlabelled case.
+        seed: Seed of all random numbers.
+        augmentation: Random changes of the patches.
+        rank: Number of this process.
+        world: Number of processes.
+    """
 
     patch_size: Triple
     spacing_mm: Spacing
@@ -51,12 +63,12 @@ class Batches:
 
     Args:
         stored: The training cases.
-        preprocessing: What finishes the stored intensities.
-        sampling: How patches are drawn.
-        device: Where patches are augmented and left.
+        preprocessing: Normalises the stored intensities.
+        sampling: How patches are sampled.
+        device: The device on which patches are augmented and returned.
 
     Raises:
-        DataError: No case is annotated, or unlabelled slots are asked for and every case is annotated.
+        DataError: No case is annotated, or unlabelled slots are wanted but every case is annotated.
     """
 
     def __init__(
@@ -73,7 +85,7 @@ class Batches:
         self.preprocessing, self.sampling, self.device = preprocessing, sampling, device
         self.read_size = margin(sampling.patch_size, sampling.augmentation, sampling.spacing_mm)
         self._sites = {s.case.name: s.sites() for s in self.labelled}
-        self._beyond: dict[str, Array] = {}
+        self._padding: dict[str, Array] = {}
 
     def at(self, iteration: int) -> Batch:
         """Return the batch of an iteration, augmented, on the device."""
@@ -92,18 +104,18 @@ class Batches:
         )
         image, inside, visible = image[:, :-1].contiguous(), image[:, -1] > 0.5, visible[:, :-1]
         names = tuple(s.case.name for s, _ in chosen)
-        drawn = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
-        for row, (s, _) in zip(drawn, chosen, strict=True):
+        annotated = torch.ones(len(chosen), len(self._sites[self.labelled[0].case.name]), dtype=torch.bool)
+        for row, (s, _) in zip(annotated, chosen, strict=True):
             row[list(s.case.unannotated_classes)] = False
         return Batch(
-            image=image, present=present, visible=visible, label=label, annotated_classes=drawn.to(self.device),
+            image=image, present=present, visible=visible, label=label, annotated_classes=annotated.to(self.device),
             inside=inside, spacing_mm=spacing.to(self.device), cases=names,
         )  # fmt: skip
 
     def _choose(self, iteration: int, slot: int, random: np.random.Generator) -> tuple[CachedCase, Array]:
-        """Choose a slot's case and the voxel at its patch's centre."""
+        """Choose the case of a slot and the centre of its patch."""
         sampling, slots = self.sampling, self.sampling.batch_size * self.sampling.world
-        # A share of the slots, not of the draws: 0.25 of 2 slots is one slot in every second iteration.
+        # A share of all slots, not a probability per slot: 0.25 of 2 slots is one slot in every second iteration.
         shift = np.random.default_rng([sampling.seed, iteration, slots]).random()
         unlabelled = int(sampling.unlabelled_share * slots + shift)
         if slot >= slots - unlabelled:
@@ -113,22 +125,22 @@ class Batches:
         sites = self._sites[stored.case.name]
         foreground = [c for c in range(1, len(sites)) if len(sites[c])]
         if foreground and random.random() < sampling.oversample_foreground:
-            drawn = sites[foreground[random.integers(len(foreground))]]
+            positions = sites[foreground[random.integers(len(foreground))]]
         else:
             counts = np.array(stored.meta.surviving, float)
-            drawn = sites[random.choice(len(counts), p=counts / counts.sum())]
-        return stored, drawn[random.integers(len(drawn))].astype(np.int64)
+            positions = sites[random.choice(len(counts), p=counts / counts.sum())]
+        return stored, positions[random.integers(len(positions))].astype(np.int64)
 
     def _patch(self, stored: CachedCase, centre: Array, random: np.random.Generator) -> tuple[Array, Array]:
-        """Cut the region around `centre`; the patch at its middle stays in the volume, or sticks out by `OVERHANG`.
+        """Cut the region to read around `centre`; the patch is its middle part.
 
-        A volume smaller than the patch lies in its middle, as in prediction: laid now here, now there, a network
-        learned more slowly and no better.
+        The patch lies within the volume, or exceeds it by up to `OVERHANG` in a sparse case. A volume smaller than the
+        patch is centred in it, as in prediction.
 
-        What lies outside the volume is as dark as the darkest voxel in it, and background in a sparsely annotated case:
-        strokes seldom reach the border or the air, and a network that was never told anything there fills them with
-        foreground. It is annotated as densely as the case itself, so that it does not outweigh what a person drew. In
-        a dense case (from `DENSE` on) patches stay within the volume and what is outside is IGNORE.
+        Outside the volume the image has the padding value of `darkest`. In a sparse case (annotated share below
+        `DENSE`) a random part of the outside is annotated as background, as densely as the case itself: strokes seldom
+        reach the border or the air, and without this annotation networks predict foreground there. In a dense case the
+        outside is IGNORE.
 
         Returns:
             image (M + 1, ...), whose last channel is 1 in the volume and 0 outside, and label.
@@ -144,15 +156,15 @@ class Batches:
         start = start - (read - size) // 2
         content = tuple(slice(max(0, a), max(0, min(a + n, s))) for a, n, s in zip(start, read, shape, strict=True))
         placed = tuple(slice(i.start - a, i.stop - a) for i, a in zip(content, start, strict=True))
-        if stored.case.name not in self._beyond:
+        if stored.case.name not in self._padding:
             lowest = darkest(image)[:, None, None, None]
-            self._beyond[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
+            self._padding[stored.case.name] = self.preprocessing.scale(lowest, stored.meta.present)
         cut = np.zeros((image.shape[0] + 1, *read), np.float32)
-        cut[:-1] = self._beyond[stored.case.name]
+        cut[:-1] = self._padding[stored.case.name]
         cut[(slice(-1), *placed)] = self.preprocessing.scale(image[(slice(None), *content)], stored.meta.present)
         cut[-1][placed] = 1
         if label is None:
             return cut, np.full(tuple(read), IGNORE, np.int64)
-        drawn = np.where(random.random(tuple(read)) < share * sparse, 0, IGNORE)
-        drawn[placed] = label[content]
-        return cut, drawn
+        target = np.where(random.random(tuple(read)) < share * sparse, 0, IGNORE)
+        target[placed] = label[content]
+        return cut, target

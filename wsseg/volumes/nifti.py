@@ -1,8 +1,8 @@
 """NIfTI files: the only reader and writer of images.
 
-Every volume is brought to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head (the
-closest axes of an oblique volume), whatever the axis order of the file. Shapes, spacings and patch sizes are (x, y, z).
-Written volumes get back the axis order of the file that their grid was read from.
+Every volume is brought to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head
+(the closest axes of an oblique volume), whatever the axis order of the file. Shapes, spacings and patch sizes are
+(x, y, z). Written volumes get back the axis order of the file that their grid was read from.
 """
 
 from __future__ import annotations
