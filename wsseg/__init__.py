@@ -36,6 +36,7 @@ def train(
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
+    plugins: Sequence[str | Path] = (),
     progress: bool = False,
     reporter: Reporter | None = None,
 ) -> RunFolder:
@@ -46,6 +47,7 @@ def train(
         overrides: Settings that replace the recipe's: `{"training.iterations": 100}` or `["training.iterations=100"]`.
         run_dir: Directory of the run. Default: runs/NAME/TIME.
         resume: Continue from the newest checkpoint in `run_dir`.
+        plugins: Files with plug-ins of your own, as `--plugin`.
         progress: Print messages, tables and progress bars.
         reporter: Receives these instead of the terminal.
 
@@ -56,9 +58,11 @@ def train(
         FaultsError: With all faults of the recipe and its data.
     """
     from wsseg.commands.train import train as command
+    from wsseg.recipe.outside import use_files
 
     directory = None if run_dir is None else Path(run_dir)
-    return command(Path(recipe), _as_words(overrides), directory, resume, _reporter(progress, reporter))
+    with use_files([Path(file) for file in plugins]):
+        return command(Path(recipe), _as_words(overrides), directory, resume, _reporter(progress, reporter))
 
 
 def predict(
@@ -68,6 +72,7 @@ def predict(
     *,
     probabilities: bool = False,
     mirror: bool | None = None,
+    plugins: Sequence[str | Path] = (),
     progress: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Path]:
@@ -79,6 +84,7 @@ def predict(
         out: Folder for the label maps, each on its image's grid.
         probabilities: Also write one probability map per class.
         mirror: Average over mirrored inputs. Default: the recipe's `prediction.mirror`.
+        plugins: Files with plug-ins of your own, as `--plugin`.
         progress: Print messages, tables and progress bars.
         reporter: Receives these instead of the terminal.
 
@@ -89,8 +95,10 @@ def predict(
         FaultsError: With the faults of all cases that could not be segmented.
     """
     from wsseg.commands.predict import predict as command
+    from wsseg.recipe.outside import use_files
 
-    return command(_path(run), Path(images), Path(out), probabilities, mirror, _reporter(progress, reporter))
+    with use_files([Path(file) for file in plugins]):
+        return command(_path(run), Path(images), Path(out), probabilities, mirror, _reporter(progress, reporter))
 
 
 def evaluate(
@@ -134,6 +142,7 @@ def compare(
     jobs: int = 1,
     on: str = "local",
     gpus: float = 1.0,
+    plugins: Sequence[str | Path] = (),
     progress: bool = False,
     reporter: Reporter | None = None,
 ) -> Comparison:
@@ -148,6 +157,7 @@ def compare(
         jobs: Number of runs trained at the same time.
         on: "local", "ray", or "slurm[:partition=gpu,...]".
         gpus: GPUs per run.
+        plugins: Files with plug-ins of your own, as `--plugin`.
         progress: Print messages, tables and progress bars.
         reporter: Receives these instead of the terminal.
 
@@ -160,19 +170,22 @@ def compare(
     from wsseg.commands import _candidates
     from wsseg.commands.compare import ComparisonRequest, ExecutionOptions
     from wsseg.commands.compare import compare as command
+    from wsseg.recipe.outside import use_files
 
     words = [str(_path(recipe)) if not isinstance(recipe, str) else recipe for recipe in recipes]
     options = {"out": out, "against": against, "folds": folds, "seeds": seeds, "jobs": jobs, "on": on, "gpus": gpus}
     typed = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    request = ComparisonRequest(
-        candidates=_candidates.read_candidates(words),
-        out=Path(out),
-        against=against,
-        folds=folds,
-        seeds=seeds,
-        execution=ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
-    )
-    return command(request, shlex.join(["wsseg", "compare", *words, *typed]), _reporter(progress, reporter))
+    typed += [f"--plugin={file}" for file in plugins]
+    with use_files([Path(file) for file in plugins]):
+        request = ComparisonRequest(
+            candidates=_candidates.read_candidates(words),
+            out=Path(out),
+            against=against,
+            folds=folds,
+            seeds=seeds,
+            execution=ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+        )
+        return command(request, shlex.join(["wsseg", "compare", *words, *typed]), _reporter(progress, reporter))
 
 
 def _path(run: str | Path | RunFolder) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import wsseg as api
 from wsseg.cli import app
 from wsseg.commands._candidates import Candidate, plan_tasks
 from wsseg.core.errors import RecipeError
@@ -176,3 +177,16 @@ def test_a_recipe_cannot_name_a_path(make_recipe, tmp_path: Path, term: Path) ->
     for use in (str(term), "../own_tv", "own_tv.OwnTv", "lab_terms.smooth:LabSmooth"):
         with pytest.raises(RecipeError, match="there is no"):
             read_recipe(make_recipe(tmp_path), [f"supervision.x={{use: '{use}'}}"])
+
+
+def test_files_are_named_from_python_too(make_recipe, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.py"
+    recipe = make_recipe(tmp_path)
+    calls = (
+        lambda: api.train(recipe, plugins=[missing]),
+        lambda: api.predict(tmp_path, tmp_path, tmp_path / "out", plugins=[missing]),
+        lambda: api.compare([recipe, tmp_path], plugins=[missing]),
+    )
+    for call in calls:
+        with pytest.raises(RecipeError, match=f"--plugin {missing}"):
+            call()

@@ -17,7 +17,7 @@ from wsseg.recipe.yaml_file import edited_text, load_yaml, parse_value
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, lay the overrides over it and check all that can be checked before a volume is opened.
+    """Read a recipe, apply overrides to it, and check everything that can be checked without the data.
 
     Args:
         path: The YAML file.
@@ -27,38 +27,34 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: With every fault, one line each, naming file, line and remedy.
     """
     plain, lines = load_yaml(path)
-    faults: list[str] = []
-    for override in overrides:
-        faults += _lay_over(plain, lines, override)
-    renamed = [
-        f"{key}: is now called 'networks'; write networks: {_typed(value)}" for key, value in _rename_old_keys(plain)
+    override_faults = [fault for override in overrides for fault in _apply(plain, lines, override)]
+    recipe_faults = [
+        f"{key}: is now called 'networks'; write networks: {_as_list(value)}" for key, value in _rename_old_keys(plain)
     ]
-    recipe, found = _validate(plain)
-    found = renamed + found
-    if recipe is not None:
-        found += faults_of(recipe)
-    faults += [f"{_where(path, lines, fault)}: {fault}" for fault in found]
+    recipe, schema_faults = _validate(plain)
+    recipe_faults += schema_faults if recipe is None else faults_of(recipe)
+    faults = [*override_faults, *(f"{_where(path, lines, fault)}: {fault}" for fault in recipe_faults)]
     if faults or recipe is None:
         raise RecipeError(faults)
     return recipe
 
 
 def typed_text(path: Path, overrides: Sequence[str], heading: str) -> str:
-    """Return a recipe file's text, comments included, with the overrides in it and a further comment at its head."""
+    """Return the text of a recipe file with overrides applied, its comments kept, and `heading` as first comment."""
 
     def edit(plain: dict[str, Any]) -> None:
-        if faults := [fault for override in overrides for fault in _lay_over(plain, {}, override)]:
+        if faults := [fault for override in overrides for fault in _apply(plain, {}, override)]:
             raise RecipeError(faults)
 
     return f"# {heading}\n{edited_text(path, edit)}"
 
 
 def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection, list[str]] | None:
-    """Return what a faulty recipe says of its data, and the modalities it reads; None if not even that can be read."""
+    """Return the data section of a faulty recipe and the modalities it reads; None where these are faulty too."""
     try:
         plain, lines = load_yaml(path)
         for override in overrides:
-            _lay_over(plain, lines, override)
+            _apply(plain, lines, override)
         networks = [NetworkEntry.model_validate(entry) for entry in plain["networks"].values()]
         return DataSection.model_validate(plain["data"]), [name for entry in networks for name in entry.reads]
     except (RecipeError, ValidationError, KeyError, AttributeError, TypeError):
@@ -85,7 +81,7 @@ def _rename_old_keys(plain: Any) -> list[tuple[str, Any]]:
     return [(f"supervision.{name}.on", entry.pop("on")) for name, entry in old]
 
 
-def _typed(value: Any) -> str:
+def _as_list(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
@@ -93,52 +89,53 @@ def _validate(plain: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     try:
         return Recipe.model_validate(plain), []
     except ValidationError as error:
-        known = {name for s in SECTIONS for name in s.model_fields}
-        faults = [line.lstrip(".") for line in plugins.sentences(error, sorted(known))]
-        return None, [*faults, *_faults_of_the_rest(plain, [finding["loc"] for finding in error.errors()])]
+        keys = {name for section in SECTIONS for name in section.model_fields}
+        faults = [line.lstrip(".") for line in plugins.sentences(error, sorted(keys))]
+        return None, [*faults, *_faults_of_the_rest(plain, [fault["loc"] for fault in error.errors()])]
 
 
 def _faults_of_the_rest(plain: Mapping[str, Any], faulty: Sequence[tuple[int | str, ...]]) -> list[str]:
-    """Return what would still be wrong with the faulty keys left out, if the recipe can be read without them."""
+    """Return the faults that remain without the faulty keys; none where the recipe is invalid without them."""
     rest = copy.deepcopy(dict(plain))
-    for *path, last in faulty:
-        place: Any = rest
-        for part in path:
-            place = place.get(part) if isinstance(place, dict) else None
-        if isinstance(place, dict):
-            place.pop(last, None)
+    for *parents, last in faulty:
+        section: Any = rest
+        for key in parents:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
     try:
         return faults_of(Recipe.model_validate(rest))
     except ValidationError:
         return []
 
 
-def _lay_over(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[str]:
+def _apply(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[str]:
+    """Set one KEY=VALUE in the plain data of a recipe, and return what is wrong with it; line 0: the command line."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         return [f"command line: {override!r}: write KEY=VALUE, e.g. training.iterations=1000"]
-    *path, last = key.split(".")
-    place: Any = plain
-    for part in path:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
+    *parents, last = key.split(".")
+    section: Any = plain
+    for part in parents:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
             return [f"command line: {key}: {part!r} is a single value in the recipe, not a section"]
-    if path and path[0] in ("networks", "supervision") and len(path) == 2 and not place and last not in ("use",):
-        known = [k for k in plain.get(path[0], {}) if k != path[1]]
-        if path[1] not in plugins.names(path[0]):
-            return [f"command line: {key}: the recipe has no {path[1]!r}{did_you_mean(path[1], known)}"]
+    if len(parents) == 2 and parents[0] in ("networks", "supervision") and not section and last != "use":
+        others = [name for name in plain.get(parents[0], {}) if name != parents[1]]
+        if parents[1] not in plugins.names(parents[0]):
+            return [f"command line: {key}: the recipe has no {parents[1]!r}{did_you_mean(parents[1], others)}"]
     try:
-        place[last] = parse_value(value)
+        section[last] = parse_value(value)
     except RecipeError as error:
         return [f"command line: {key}: {fault}" for fault in error.faults]
-    for line in [line for line in lines if line.startswith(f"{key}.")]:
-        del lines[line]
+    for replaced in [line for line in lines if line.startswith(f"{key}.")]:
+        del lines[replaced]
     lines[key] = 0
     return []
 
 
 def _where(path: Path, lines: Mapping[str, int], fault: str) -> str:
-    """Return file and line of the key that a fault begins with, or of its closest parent that is written."""
+    """Return file and line of the key that a fault begins with, or of its closest parent in the file."""
     key = fault.split(":", 1)[0]
     while key:
         if key in lines:

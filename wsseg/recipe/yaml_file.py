@@ -47,7 +47,7 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def parse_value(text: str) -> Any:
     """Return the value of a YAML text, e.g. of the right side of KEY=VALUE. Raises RecipeError."""
-    return _parse(text, "command line")[1]
+    return _parse(text, "value")[1]
 
 
 def edited_text(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
