@@ -23,8 +23,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from wsseg.annotation.audit import design, estimate
-from wsseg.annotation.audit.design import Segment
-from wsseg.annotation.audit.strata import Labels, cell_codes, cell_of
+from wsseg.annotation.audit.design import CaseGroup
+from wsseg.annotation.audit.strata import Labels, group_codes, group_of
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Reporter
@@ -43,7 +43,7 @@ class Model:
 
     Attributes:
         name: Shown in the tables.
-        segments: The groups of voxels of all cases, each with all of its voxels as sample.
+        groups: The groups of voxels of all cases, each with all of its voxels as sample.
         references: The dense label of each case, flattened.
         dice: (C - 1,) true Dice of each class, over all cases together.
         case_mean: (C - 1,) mean over cases of their Dice.
@@ -51,7 +51,7 @@ class Model:
     """
 
     name: str
-    segments: tuple[Segment, ...]
+    groups: tuple[CaseGroup, ...]
     references: tuple[Labels, ...]
     dice: Floats
     case_mean: Floats
@@ -99,13 +99,13 @@ def prepare(name: str, cases: Sequence[Case], classes: int) -> Model:
     mm3 = np.array([np.prod(case.spacing_mm) for case in cases])
     volumes = np.array([np.bincount(case.prediction.ravel(), minlength=classes) for case in cases]) * mm3[:, None]
     sizes = volumes.sum(0) / np.maximum((volumes > 0).sum(0), 1)
-    segments = []
+    groups = []
     for n, case in enumerate(cases):
-        codes = cell_codes(case.prediction, case.spacing_mm, sizes)
+        codes = group_codes(case.prediction, case.spacing_mm, sizes)
         flat = codes.ravel()
         for code in np.flatnonzero(np.bincount(flat)):
             places = np.flatnonzero(flat == code)
-            segments.append(Segment(n, cell_of(int(code), classes), len(places), float(mm3[n]), places))
+            groups.append(CaseGroup(n, group_of(int(code), classes), len(places), float(mm3[n]), places))
     counted = np.array([overlaps(case.prediction, case.reference, classes) for case in cases])
     drawn = np.array(
         [overlaps(c.prediction[c.strokes != IGNORE], c.strokes[c.strokes != IGNORE], classes) for c in cases]
@@ -115,7 +115,7 @@ def prepare(name: str, cases: Sequence[Case], classes: int) -> Model:
         each = np.where(counted[:, 1] > 0, 2 * counted[:, 0] / counted[:, 1], 1.0)
         on_strokes = 2 * drawn[:, 0].sum(0) / drawn[:, 1].sum(0)
     references = tuple(case.reference.ravel() for case in cases)
-    return Model(name, tuple(segments), references, 2 * pooled[0] / pooled[1], each.mean(0), on_strokes)
+    return Model(name, tuple(groups), references, 2 * pooled[0] / pooled[1], each.mean(0), on_strokes)
 
 
 def overlaps(prediction: Labels, truth: Labels, classes: int) -> Floats:
@@ -130,18 +130,16 @@ def audit(model: Model, classes: int, points: int, seeds: Sequence[int]) -> Floa
     hits: list[npt.NDArray[np.int64]] = []
     for seed in seeds:
         random = np.random.default_rng([seed, 7])
-        fresh = [
-            replace(s, sample=random.choice(s.sample, min(points, s.voxels), replace=False)) for s in model.segments
-        ]
+        fresh = [replace(s, sample=random.choice(s.sample, min(points, s.voxels), replace=False)) for s in model.groups]
         made = design.make_design(fresh, classes, points, random)
         hits.append(np.zeros((len(made.strata), classes), np.int64))
-        for drawn in made.draws:
-            hits[-1][drawn.stratum, model.references[drawn.case][drawn.place]] += 1
+        for voxel in made.sample:
+            hits[-1][voxel.stratum, model.references[voxel.case][voxel.index]] += 1
     # The strata are the same in every repetition, so all intervals are computed at once.
-    cells, volumes = [s.cell for s in made.strata], np.array([s.volume_mm3 for s in made.strata])
+    groups, volumes = [s.group for s in made.strata], np.array([s.volume_mm3 for s in made.strata])
     intervals = np.full((len(seeds), classes - 1, 3), np.nan)
-    for c in {cell.own for cell in cells} - {0}:
-        strata = estimate.strata_for(c, cells, volumes, [s.points for s in made.strata])
+    for c in {group.own for group in groups} - {0}:
+        strata = estimate.strata_for(c, groups, volumes, [s.points for s in made.strata])
         intervals[:, c - 1] = np.stack(estimate.estimate(np.array(hits)[:, :, c].astype(float), strata), axis=-1)
     return intervals
 
