@@ -63,8 +63,8 @@ def test_answers_of_runs_that_have_finished(make_dataset, make_recipe, make_run,
             make_run(out / arm / "fold_0" / f"seed_{seed}", recipe, opened, dice, [*words, f"seed={seed}"])
     result = CliRunner().invoke(app, ["ablate", str(recipe), "--seeds", "2", "--out", str(out)])
     assert result.exit_code == 0, result.output
-    said = (out / "report.md").read_text().partition("What each term of test adds to Dice")[2].partition("## ")[0]
-    rows = [line.strip("| ").split(" | ") for line in said.splitlines() if "seed 2" in line]
+    section = (out / "report.md").read_text().partition("What each term of test adds to Dice")[2].partition("## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if "seed 2" in line]
     assert [(row[0], row[-1]) for row in rows] == [
         ("gated_crf", "helps"), ("modal_consistency", "hurts"), ("prototype_contrast", "cannot tell"),
         ("all terms", "helps"),

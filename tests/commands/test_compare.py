@@ -132,8 +132,8 @@ def test_ctrl_c_says_how_to_go_on(two, tmp_path: Path, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compare, "compare", stopped)
-    said = wsseg("compare", *two, "--out", tmp_path / "out", code=130).stderr
-    assert "what has finished is kept, and the same command goes on with the rest" in said
+    output = wsseg("compare", *two, "--out", tmp_path / "out", code=130).stderr
+    assert "what has finished is kept, and the same command goes on with the rest" in output
 
 
 def test_surface_tolerances_that_differ_are_refused(two, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_dataset_without_dense_labels_is_refused_before_training(two, tmp_path
     for path in (tmp_path / "made" / "labelsTr").iterdir():
         path.unlink()
     words = [f"a: {two[0]}", f"b: {two[0]} training.lr=0.1", "--out", tmp_path / "out"]
-    said = wsseg("compare", *words, code=2).stderr
-    assert "labelsTr" in said and "dense label" in said and "wsseg audit" in said
+    output = wsseg("compare", *words, code=2).stderr
+    assert "labelsTr" in output and "dense label" in output and "wsseg audit" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -201,8 +201,8 @@ def test_runs_at_hand_are_looked_at_before_others_are_trained(two, tmp_path: Pat
     leak = make_run(tmp_path / "leak", full, {"b": {"patient": "b", "for": ["scoring", "training"]}}, 0.5)
     empty = make_run(tmp_path / "empty", full, OPENED, 0.5)
     (empty / "scores.csv").unlink()
-    said = wsseg("compare", weak, f"leak: {leak}", f"empty: {empty}", "--out", tmp_path / "out", code=2).stderr
-    assert "was trained on b" in said and "has no scores.csv" in said and "data.fold" in said
+    output = wsseg("compare", weak, f"leak: {leak}", f"empty: {empty}", "--out", tmp_path / "out", code=2).stderr
+    assert "was trained on b" in output and "has no scores.csv" in output and "data.fold" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -266,8 +266,8 @@ def test_from_recipes_to_a_report_and_on_again(two, tmp_path: Path, monkeypatch:
     out = tmp_path / "out"
     words = [*two, "--out", out, "--folds", "2", "supervision.gated_crf.weight=0"]
     monkeypatch.setattr("sys.argv", ["/somewhere/wsseg", "compare", *map(str, words)])
-    said = wsseg("compare", *words).stdout
-    assert "report.html" in said and "% of full" in said
+    output = wsseg("compare", *words).stdout
+    assert "report.html" in output and "% of full" in output
     runs = sorted(path.parent for path in out.rglob("finished.json"))
     assert len(runs) == 4
     begun = {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs}

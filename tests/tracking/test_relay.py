@@ -1,4 +1,4 @@
-"""The relay against stores that fail in every way: nothing is lost, nothing waits, little is said."""
+"""The relay against stores that fail in every way: nothing is lost, nothing waits, little is reported."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from wsseg.tracking.sending import BATCH, Number, RunIds, Sender
 
 
 class Shelf:
-    """A store in memory that can be told to fail."""
+    """A store in memory that can be made to fail."""
 
     uri = "http://joe:secret@shelf"
 
@@ -71,10 +71,10 @@ class Run:
     """A record with a relay to a shelf."""
 
     def __init__(self, folder: Path, shelf: Shelf) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.folder, self.record = folder, Record(folder)
         self.record.write(event="opened", experiment="e", run_name="n", parameters={"a": 1}, tags={"b": "c"})
-        self.relay = Relay(self.record.path, shelf, self.said.append, lambda: None)
+        self.relay = Relay(self.record.path, shelf, self.messages.append, lambda: None)
         self.relay.start()
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ def test_all_of_a_record_arrives(tmp_path: Path) -> None:
     run.record.metrics({f"m{n}": n for n in range(2500)}, 700)
     run.close()
     found = shelf.runs["run0"]
-    assert run.said == []
+    assert run.messages == []
     assert found["parameters"] == {"a": 1}
     assert found["tags"] == {"b": "c"}
     assert found["status"] == "FINISHED"
@@ -132,17 +132,17 @@ def test_a_store_that_went_away_is_told_of_twice_and_gets_all(tmp_path: Path) ->
     assert steps(shelf) == [1]
     shelf.down = ConnectionError("refused with secret")
     run.record.metrics({"a": 2}, 2)
-    wait(lambda: bool(run.said))
+    wait(lambda: bool(run.messages))
     calls = shelf.calls
     wait(lambda: shelf.calls > calls + 3)
-    (message,) = run.said
+    (message,) = run.messages
     assert message.startswith("MLflow at http://shelf lacks data") and "(refused with ***)" in message
     assert f"{run.record.path}" in message
     shelf.down = None
     wait(lambda: steps(shelf) == [1, 2])
-    wait(lambda: len(run.said) == 2)
+    wait(lambda: len(run.messages) == 2)
     run.close()
-    assert "caught up" in run.said[1]
+    assert "caught up" in run.messages[1]
     assert "secret" not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
 
 
@@ -154,7 +154,7 @@ def test_one_failure_alone_is_not_worth_a_word(tmp_path: Path) -> None:
     shelf.down = None
     run.record.metrics({"a": 1}, 1)
     run.close()
-    assert (run.said, steps(shelf)) == ([], [1])
+    assert (run.messages, steps(shelf)) == ([], [1])
 
 
 def test_a_resumed_run_brings_what_its_store_missed(tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def test_a_resumed_run_brings_what_its_store_missed(tmp_path: Path) -> None:
         run = Run(tmp_path, shelf)
         run.record.metrics({"a": step}, step)
         run.close()
-        assert len(run.said) == 1
+        assert len(run.messages) == 1
     shelf.down = None
     for step in (3, 4):
         run = Run(tmp_path, shelf)
         run.record.metrics({"a": step}, step)
         run.close()
-        assert run.said == []
+        assert run.messages == []
     assert list(shelf.runs) == ["run0"]
     assert steps(shelf) == [1, 2, 3, 4]
     assert shelf.runs["run0"]["status"] == "FINISHED"
@@ -199,7 +199,7 @@ def test_a_run_that_the_store_does_not_have_is_made_anew_and_no_other(tmp_path: 
     run = Run(tmp_path, shelf)
     run.record.metrics({"a": 2}, 2)
     run.close()
-    assert run.said == []
+    assert run.messages == []
     assert run.relay.run_ids is not None
     assert steps(shelf, run.relay.run_ids.run_id) == [1, 2]
     assert sorted(shelf.runs) == (["run0 of old", "run1"] if change == "deleted" else ["run0"])
@@ -214,7 +214,7 @@ def test_a_file_that_is_refused_holds_nothing_up(tmp_path: Path) -> None:
         run.record.file(tmp_path / name)
     run.record.metrics({"a": 1}, 1)
     run.close()
-    assert len(run.said) == 1 and "a.txt (refused a.txt)" in run.said[0]
+    assert len(run.messages) == 1 and "a.txt (refused a.txt)" in run.messages[0]
     assert [name for name, _, _ in shelf.runs["run0"]["files"]] == ["c.txt"]
     assert steps(shelf) == [1]
 
@@ -230,8 +230,8 @@ def test_the_end_of_a_run_waits_for_a_slow_store_only_so_long(tmp_path: Path, mo
     begun = time.monotonic()
     run.close()
     assert time.monotonic() - begun < 0.8
-    assert len(run.said) == 1
-    assert "too slow" in run.said[0]
+    assert len(run.messages) == 1
+    assert "too slow" in run.messages[0]
 
 
 class KilledError(BaseException):
@@ -332,13 +332,13 @@ def test_what_each_of_several_stores_has_is_kept(tmp_path: Path) -> None:
 
 def test_a_file_that_was_refused_is_tried_again(tmp_path: Path) -> None:
     record = write_run(tmp_path / "run", "n")
-    shelf, said = Shelf(), []
+    shelf, messages = Shelf(), []
     for refused in ({"a.txt"}, {"a.txt"}, set()):
         shelf.bad_files = refused
-        sender = Sender(record.path, shelf, said.append)
+        sender = Sender(record.path, shelf, messages.append)
         sender.send()
         assert bool(sender.refused) == bool(refused)
     record.close()
     assert [name for name, _, _ in shelf.runs["run0"]["files"]] == ["a.txt"]
-    assert len(said) == 2 and all("a.txt (refused a.txt)" in message for message in said)
+    assert len(messages) == 2 and all("a.txt (refused a.txt)" in message for message in messages)
     assert "refused" not in json.loads((tmp_path / "run" / "mlflow.json").read_text())

@@ -46,10 +46,10 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def open_tracker(run_dir: Path, said: list[str], **parameters: object) -> Tracker:
+def open_tracker(run_dir: Path, messages: list[str], **parameters: object) -> Tracker:
     tags = {"git_commit": "abc", "mlflow.note.content": "a note"}
     return Tracker.open(
-        run_dir, experiment="npc", run_name="first", parameters=parameters, tags=tags, say=said.append
+        run_dir, experiment="npc", run_name="first", parameters=parameters, tags=tags, say=messages.append
     )  # fmt: skip
 
 
@@ -63,9 +63,9 @@ def test_processes_that_create_the_store_at_once_all_get_it(raced: tuple[Path, l
 
 def test_the_store_holds_what_was_recorded(store: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "EVERY_S", 0.05)
-    said: list[str] = []
+    messages: list[str] = []
     tracker = open_tracker(
-        run_dir, said, data={"root": "phantom:npc", "spacing_mm": [3.0, 1.0]}, long="x" * 7000, odd={"a+b": None}
+        run_dir, messages, data={"root": "phantom:npc", "spacing_mm": [3.0, 1.0]}, long="x" * 7000, odd={"a+b": None}
     )
     for step in range(1200):
         tracker.metrics({"loss/total": step / 4, "val/dice/Läsion": math.nan, "val/hd95_mm/a": math.inf}, step)
@@ -74,7 +74,7 @@ def test_the_store_holds_what_was_recorded(store: Path, run_dir: Path, monkeypat
     tracker.file(run_dir / "scores.csv", "tables/more")
     wait(lambda: "system/" in (run_dir / "record.jsonl").read_text())  # due a second after the store answered
     tracker.close()
-    assert said == []
+    assert messages == []
 
     state = json.loads((run_dir / "mlflow.json").read_text())
     found = client().get_run(state["run_id"])
@@ -101,10 +101,10 @@ def test_the_store_holds_what_was_recorded(store: Path, run_dir: Path, monkeypat
 
 @pytest.mark.usefixtures("store")
 def test_a_resumed_run_goes_on_as_the_same_run(run_dir: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     ids = []
     for n, status in enumerate(("KILLED", "FINISHED")):
-        tracker = open_tracker(run_dir, said, kept=n, **({"added": "later"} if n else {}))
+        tracker = open_tracker(run_dir, messages, kept=n, **({"added": "later"} if n else {}))
         tracker.metrics({"loss/total": n}, n)
         wait(lambda n=n: len(history(run_dir)) == n + 1)
         assert client().get_run(run_id(run_dir)).info.status == "RUNNING"
@@ -114,7 +114,7 @@ def test_a_resumed_run_goes_on_as_the_same_run(run_dir: Path) -> None:
         assert client().get_run(ids[-1]).info.status == status
     found = client().get_run(ids[0])
     assert ids[0] == ids[1]
-    assert said == []
+    assert messages == []
     assert found.data.params == {"kept": "0", "added": "later"}
     assert [m.value for m in history(run_dir)] == [0, 1]
     events = [json.loads(line).get("event") for line in (run_dir / "record.jsonl").read_text().splitlines()]
@@ -123,9 +123,9 @@ def test_a_resumed_run_goes_on_as_the_same_run(run_dir: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_run_or_an_experiment_that_was_deleted(run_dir: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     for deleted in (True, False):
-        tracker = open_tracker(run_dir, said)
+        tracker = open_tracker(run_dir, messages)
         tracker.metrics({"loss/total": 1.0}, 1)
         tracker.close()
         state = json.loads((run_dir / "mlflow.json").read_text())
@@ -133,10 +133,10 @@ def test_a_run_or_an_experiment_that_was_deleted(run_dir: Path) -> None:
         if deleted:
             client().delete_run(state["run_id"])
     client().delete_experiment(state["experiment_id"])
-    assert said == []
-    open_tracker(run_dir, said).close()
-    assert len(said) == 1
-    assert "experiment 'npc' was deleted there: restore it, or set another tracking.experiment" in said[0]
+    assert messages == []
+    open_tracker(run_dir, messages).close()
+    assert len(messages) == 1
+    assert "experiment 'npc' was deleted there: restore it, or set another tracking.experiment" in messages[0]
 
 
 @pytest.fixture(params=["closed", "hangs", "resets"])
@@ -175,9 +175,9 @@ def dead_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def test_a_dead_server_neither_stops_nor_slows(
     run_dir: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     begun = time.monotonic()
-    tracker = open_tracker(run_dir, said)
+    tracker = open_tracker(run_dir, messages)
     for step in range(1000):
         tracker.metrics({"loss/total": 1.0, "loss/partial_loss": 2.0}, step)
     tracker.file(run_dir / "record.jsonl")
@@ -188,12 +188,12 @@ def test_a_dead_server_neither_stops_nor_slows(
     lines = [json.loads(line) for line in (run_dir / "record.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "metrics" in line] == list(range(1000))
     assert lines[-1]["status"] == "FINISHED"
-    assert len(said) == 1
-    assert said[0].startswith("MLflow at http://127.0.0.1:")
-    assert said[0].endswith(f"the record is complete: {run_dir / 'record.jsonl'}")
+    assert len(messages) == 1
+    assert messages[0].startswith("MLflow at http://127.0.0.1:")
+    assert messages[0].endswith(f"the record is complete: {run_dir / 'record.jsonl'}")
     assert tracker.viewing_instructions() == f"MLflow does not have this run; its record is {run_dir / 'record.jsonl'}"
-    told = "".join([*said, *capfd.readouterr(), caplog.text, *(p.read_text() for p in run_dir.iterdir())])
-    assert "heim" not in told
+    text = "".join([*messages, *capfd.readouterr(), caplog.text, *(p.read_text() for p in run_dir.iterdir())])
+    assert "heim" not in text
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wsseg.core.reporter import Reporter
 
 WAITING_S = 120.0
-"""Queueing time after which the user is told; each further message takes four times as long as the one before."""
+"""Queueing time after which the user gets a message; each further one takes four times as long as the one before."""
 
 
 class QueueWatch:

@@ -171,7 +171,7 @@ class Entry:
         return Patch(facecolor=self.colour)
 
 
-class Sheet:
+class PanelGrid:
     """A figure with a grid of panels, `panels[row][column]`, a title above and a legend below.
 
     All panels have the same scale, except those of planes that are much longer or flatter than the widest slice.
@@ -263,10 +263,10 @@ class Sheet:
         self._figure.text(x / self._width, y / self._height, text, parse_math=False, **style)
 
 
-def _legend_columns(widths: Sequence[float], room: float) -> int:
-    """Return the number of columns of a legend that fits in `room`; it is filled column by column."""
+def _legend_columns(widths: Sequence[float], width: float) -> int:
+    """Return the number of columns of a legend that fits in `width`; it is filled column by column."""
     for columns in range(len(widths), 1, -1):
         lines = math.ceil(len(widths) / columns)
-        if sum(max(widths[n : n + lines]) for n in range(0, len(widths), lines)) <= room:
+        if sum(max(widths[n : n + lines]) for n in range(0, len(widths), lines)) <= width:
             return columns
     return 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.core.cases import IGNORE, Spacing, Triple
-from wsseg.figures.layout import PLANES, Cut, Entry, Panel, Sheet
+from wsseg.figures.layout import PLANES, Cut, Entry, Panel, PanelGrid
 from wsseg.volumes.types import Array
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
@@ -66,8 +66,8 @@ def draw_overlay(
         headings = [f"{headings[0]}: {kind}", *headings]
     legend += _class_entries(maps, classes, colours)
     labels = [cut.title.replace(" ", "\n", 1) for cut in cuts]
-    sheet = Sheet([[cut] * len(headings) for cut in cuts], headings, title, legend, labels)
-    columns = zip(*sheet.panels, strict=True)
+    figure = PanelGrid([[cut] * len(headings) for cut in cuts], headings, title, legend, labels)
+    columns = zip(*figure.panels, strict=True)
     if annotation is not None:
         _draw_annotation(next(columns), next(iter(images.values())), annotation, colours)
     for volume, panels in zip(images.values(), columns, strict=True):
@@ -76,7 +76,7 @@ def draw_overlay(
             panel.image(volume, window)
             for outlined, dashed in ((prediction, False), (reference, True)):
                 _draw_outlines(panel, outlined, colours, dashed)
-    sheet.save(path)
+    figure.save(path)
 
 
 def draw_annotation(
@@ -110,11 +110,11 @@ def draw_annotation(
     cuts = [Cut(plane, centre[plane.normal], shape, spacing_mm) for plane in PLANES]
     legend = [] if reference is None else [Entry("reference", "reference")]
     legend += [*_annotation_entries(annotation), *_class_entries(maps, classes, colours)]
-    sheet = Sheet([cuts], [cut.title for cut in cuts], title, legend, [""])
-    _draw_annotation(sheet.panels[0], image, annotation, colours)
-    for panel in sheet.panels[0]:
+    figure = PanelGrid([cuts], [cut.title for cut in cuts], title, legend, [""])
+    _draw_annotation(figure.panels[0], image, annotation, colours)
+    for panel in figure.panels[0]:
         _draw_outlines(panel, reference, colours, dashed=True)
-    sheet.save(path)
+    figure.save(path)
 
 
 def _shape(volumes: Sequence[Array]) -> Triple:
