@@ -1,4 +1,4 @@
-"""A made-up label that every protocol is tried on."""
+"""A small dense label for all protocols."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Strokes measured: closed forms on lines and rings, and faults of the folders that are compared."""
+"""Measurements of strokes against closed forms, and faults of the compared folders."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_0_may_be_what_nobody_drew_and_files_may_end_in_nii(root: Path, recorder
     assert looks["organ"].per_slice == [1] * 12
 
 
-def test_all_that_keeps_sets_from_being_compared_is_said(root: Path, recorder: Any) -> None:
+def test_all_faults_of_compared_sets_are_reported(root: Path, recorder: Any) -> None:
     with pytest.raises(DataError, match=r"none: holds no \*\.nii\.gz"):
         measure_sets(root, ["mine", "none"], "x", recorder)
     (root / "hers" / "annotation.json").write_text('{"ignore_value": "two"}')

@@ -1,4 +1,4 @@
-"""Receipts: counted against brute force, priced by the protocol's own figures."""
+"""Receipts against brute force, with the cost model of the protocol."""
 
 import json
 from typing import Any
@@ -48,19 +48,24 @@ def test_minutes_are_the_sum_over_what_was_done() -> None:
 
 def test_the_record_holds_the_set_and_each_case_and_is_json() -> None:
     receipts = [receipt.count(*case(seed), PRICED) for seed in range(3)]
-    kept = json.loads(json.dumps(receipt.record(PRICED, CLASSES, receipts, ["case_9"])))
-    assert (kept["ignore_value"], kept["kind"], kept["cases"], kept["cases_without"]) == (3, "simulated", 3, ["case_9"])
-    assert kept["minutes"] == pytest.approx(3 * 145 / 60, abs=0.01)
-    assert kept["effort"]["stroke"] == 21
-    assert kept["classes"]["b"]["cases_missed"] == 3
+    metadata = json.loads(json.dumps(receipt.record(PRICED, CLASSES, receipts, ["case_9"])))
+    assert (metadata["ignore_value"], metadata["kind"], metadata["cases"], metadata["cases_without"]) == (
+        3,
+        "simulated",
+        3,
+        ["case_9"],
+    )
+    assert metadata["minutes"] == pytest.approx(3 * 145 / 60, abs=0.01)
+    assert metadata["effort"]["stroke"] == 21
+    assert metadata["classes"]["b"]["cases_missed"] == 3
     drawn = sum(receipt.total.annotated for receipt in receipts)
-    assert kept["annotated_share"] == drawn / (3 * 120)
-    assert sum(entry["voxels"] for entry in kept["classes"].values()) == drawn
-    assert kept["by_case"]["case_1"]["classes"]["a"]["voxels"] == receipts[1].classes[1].annotated
-    said = receipt.summary_line(kept, "mine", "case_1")
-    assert said.startswith("mine: case_1, 7 strokes, 3 points, 2 boxes, 1 outline in 4 slices, ")
-    assert said.endswith("% of the voxels, about 2.4 minutes")
-    assert receipt.summary_line(kept, "all", "case_1").startswith("all (mine): case_1")
+    assert metadata["annotated_share"] == drawn / (3 * 120)
+    assert sum(entry["voxels"] for entry in metadata["classes"].values()) == drawn
+    assert metadata["by_case"]["case_1"]["classes"]["a"]["voxels"] == receipts[1].classes[1].annotated
+    line = receipt.summary_line(metadata, "mine", "case_1")
+    assert line.startswith("mine: case_1, 7 strokes, 3 points, 2 boxes, 1 outline in 4 slices, ")
+    assert line.endswith("% of the voxels, about 2.4 minutes")
+    assert receipt.summary_line(metadata, "all", "case_1").startswith("all (mine): case_1")
     assert receipt.summary_line({"ignore_value": 3}, "hers", "case_1") == "hers: case_1"
     timed = {"ignore_value": 3, "by_case": {"case_1": {"minutes": 4}}}
     assert receipt.summary_line(timed, "hers", "case_1") == "hers: case_1", "a person's receipt may hold anything"

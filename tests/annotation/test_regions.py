@@ -1,4 +1,4 @@
-"""Parts in three dimensions, balls in mm, shortest ways: against brute force."""
+"""Components in 3D, balls in mm and shortest paths against brute force."""
 
 import heapq
 

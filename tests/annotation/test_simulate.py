@@ -1,4 +1,4 @@
-"""The walk over a dataset: every case on its own grid, in any order and any number of processes, all or nothing."""
+"""Simulation of a dataset: grids, reproducibility, all or nothing, and faults."""
 
 import json
 from collections.abc import Callable
@@ -113,10 +113,10 @@ def test_a_dataset_of_nii_files_gets_nii_files(dataset: Path, recorder: Any) -> 
 
 def simulate_dataset_as(dataset: Path, recorder: Any, ending: str = ".nii.gz") -> dict[str, np.ndarray]:
     """Return what is drawn with another ending in dataset.json, which is put back afterwards."""
-    said = (dataset / "dataset.json").read_text()
-    (dataset / "dataset.json").write_text(json.dumps(json.loads(said) | {"file_ending": ending}))
+    original = (dataset / "dataset.json").read_text()
+    (dataset / "dataset.json").write_text(json.dumps(json.loads(original) | {"file_ending": ending}))
     out = simulate_dataset(dataset, STROKES, recorder)
-    (dataset / "dataset.json").write_text(said)
+    (dataset / "dataset.json").write_text(original)
     return {f.name.removesuffix(ending): nifti.read(f).array for f in out.glob(f"*{ending}")}
 
 
@@ -223,7 +223,7 @@ def no_folder(root: Path) -> None:
         (another_ending, r"file_ending '\.nrrd' is not read", 1),
     ],
 )
-def test_what_a_person_has_to_mend_is_said(
+def test_faults_are_reported_with_their_remedy(
     dataset: Path, recorder: Any, spoil: Callable[[Path], Any], sentence: str, count: int
 ) -> None:
     spoil(dataset)

@@ -1,4 +1,4 @@
-"""One stroke in one slice: a path without gaps that goes as far as its region, or a bounded piece of a contour."""
+"""Single strokes in a slice: connected paths, lengths and positions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Several at a time: the same results in the same order, faults come through."""
+"""Worker processes: same results in the same order, exceptions pass."""
 
 import os
 import signal

@@ -50,14 +50,14 @@ def predicted(make_dataset, tmp_path: Path) -> tuple[Path, Path]:
 
 def test_predictions_without_dense_masks_get_a_dice_with_its_interval(predicted, tmp_path: Path) -> None:
     root, predictions = predicted
-    said = wsseg("audit", predictions, "--images", root / "imagesTr", "--points", 120, "--seed", 3)
+    result = wsseg("audit", predictions, "--images", root / "imagesTr", "--points", 120, "--seed", 3)
     folder = predictions / "audit"
     of_cases = {f"case_{n:03d}_points{ending}" for n in range(3) for ending in (".nii.gz", ".mrk.json")}
     assert {f.name for f in folder.iterdir()} == {"points.csv", "design.json", *of_cases}
-    assert "120 points in 3 of 3 cases" in said.stdout and f"--answers {folder / 'points.csv'}" in said.stdout
+    assert "120 points in 3 of 3 cases" in result.stdout and f"--answers {folder / 'points.csv'}" in result.stdout
     names = ("background", "left", "right")
-    said = wsseg("audit", predictions, "--answers", answered(folder, root / "labelsTr", names))
-    assert "all cases together" in said.stdout
+    result = wsseg("audit", predictions, "--answers", answered(folder, root / "labelsTr", names))
+    assert "all cases together" in result.stdout
     with (folder / "dice.csv").open() as file:
         found = {row["class"]: row for row in csv.DictReader(file)}
     for c in (1, 2):
@@ -98,12 +98,12 @@ def test_answers_are_not_taken_for_predictions_made_since(predicted) -> None:
     moved = np.roll(np.asarray(label.dataobj), 1, axis=1)
     nib.save(nib.Nifti1Image(moved, label.affine), path)
     (predictions / "case_001.nii").unlink()
-    said = wsseg(*words, code=2).stderr
-    assert said.count("\n") == 1 and f"{path}: is not the prediction that these points were drawn for" in said
+    stderr = wsseg(*words, code=2).stderr
+    assert stderr.count("\n") == 1 and f"{path}: is not the prediction that these points were drawn for" in stderr
     assert not (predictions / "audit" / "dice.csv").exists()
 
 
-def test_what_cannot_be_audited_is_said(predicted, tmp_path: Path) -> None:
+def test_what_cannot_be_audited_is_refused_with_the_remedy(predicted, tmp_path: Path) -> None:
     root, predictions = predicted
     assert "name the folder of images" in wsseg("audit", predictions, code=2).stderr
     assert "draw the points first" in wsseg("audit", predictions, "--answers", tmp_path / "a.csv", code=2).stderr
@@ -113,11 +113,11 @@ def test_what_cannot_be_audited_is_said(predicted, tmp_path: Path) -> None:
             path.unlink()
         else:
             nib.save(nib.Nifti1Image(np.zeros((30, 32, 14), np.float32), np.diag([2, 2, 2, 1])), path)
-    said = wsseg("audit", predictions, "--images", root / "imagesTr", code=2).stderr
-    assert "holds no image of case_000" in said
+    stderr = wsseg("audit", predictions, "--images", root / "imagesTr", code=2).stderr
+    assert "holds no image of case_000" in stderr
     (predictions / "case_000.nii.gz").unlink()
-    said = wsseg("audit", predictions, "--images", root / "imagesTr", code=2).stderr
-    assert said.count("\n") == 1 and "case_001.nii.gz: lies on another grid" in said
+    stderr = wsseg("audit", predictions, "--images", root / "imagesTr", code=2).stderr
+    assert stderr.count("\n") == 1 and "case_001.nii.gz: lies on another grid" in stderr
     assert not (predictions / "audit").exists()
 
 
@@ -128,10 +128,10 @@ def test_the_held_out_cases_of_a_run_are_audited(make_dataset, make_recipe, tmp_
     held_out = sorted(f.name.removesuffix(".nii.gz") for f in (run / "predictions").iterdir())
     for name in held_out:  # three iterations teach nothing, and a network may say background everywhere
         nib.save(label, run / "predictions" / f"{name}.nii.gz")
-    said = wsseg("audit", run, "--points", 60)
-    assert f"in {len(held_out)} of {len(held_out)} cases" in said.stdout
-    kept = json.loads((run / "audit" / "design.json").read_text())
-    assert {p["case"] for p in kept["points"]} == set(held_out)
-    assert kept["classes"] == ["background", "left", "right"]
+    result = wsseg("audit", run, "--points", 60)
+    assert f"in {len(held_out)} of {len(held_out)} cases" in result.stdout
+    design = json.loads((run / "audit" / "design.json").read_text())
+    assert {p["case"] for p in design["points"]} == set(held_out)
+    assert design["classes"] == ["background", "left", "right"]
     (run / "finished.json").unlink()
     assert "has not finished" in wsseg("audit", run, "--out", tmp_path / "b", code=2).stderr

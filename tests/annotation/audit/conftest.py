@@ -1,4 +1,4 @@
-"""Made-up cases: what was predicted, and what is true."""
+"""Simulated cases with predictions and true labels."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The chance that a voxel has of being drawn is the one that is said, and sums over chances are right on average."""
+"""Inclusion probabilities of the sample are exact, and weighted sums are unbiased."""
 
 import numpy as np
 import pytest

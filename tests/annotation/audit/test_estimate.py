@@ -1,4 +1,4 @@
-"""The interval is what brute force finds, and covers the truth as often as it says."""
+"""The interval agrees with brute force and has the nominal coverage."""
 
 from dataclasses import replace
 

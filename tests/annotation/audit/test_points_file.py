@@ -1,4 +1,4 @@
-"""What a person fills in, what a viewer opens, and every fault of a list at once."""
+"""The list of points, the files for viewers, and all faults of a list at once."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Every voxel stands in one group, by predicted class, nearest other class and distance in mm."""
+"""Every voxel belongs to one group, by predicted class, nearest other class and distance in mm."""
 
 from itertools import pairwise
 

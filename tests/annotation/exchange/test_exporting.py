@@ -1,4 +1,4 @@
-"""Annotation and predictions for other tools, and the way back: every voxel of it."""
+"""Export of annotation and predictions, and re-import without a changed voxel."""
 
 import json
 import shutil
@@ -209,8 +209,8 @@ def test_predictions_in_a_dataset_with_an_ignore_label_have_no_background_segmen
 
 def test_classes_that_were_never_drawn_come_back(make_dataset: Callable[..., Path], tmp_path: Path, recorder) -> None:
     root = make_dataset(cases=2)
-    said = {"ignore_value": 3, "annotated_classes": {"case_001": ["left"], "case_007": []}}
-    (root / "scribblesTr" / "annotation.json").write_text(json.dumps(said))
+    declared = {"ignore_value": 3, "annotated_classes": {"case_001": ["left"], "case_007": []}}
+    (root / "scribblesTr" / "annotation.json").write_text(json.dumps(declared))
     export_annotation(root / "scribblesTr", tmp_path / "out", "mha", None, recorder)
     back = import_annotation(root, [tmp_path / "out"], ImportOptions(), recorder)
     for folder in (tmp_path / "out", back):

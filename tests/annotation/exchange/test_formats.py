@@ -1,4 +1,4 @@
-"""What wsseg writes is read alike by SimpleITK and pynrrd, what others write is read alike by wsseg, or refused."""
+"""SimpleITK and pynrrd read what wsseg writes, and wsseg reads or refuses what others write."""
 
 import itertools
 import math
@@ -112,12 +112,12 @@ def test_simpleitk_sees_the_segments_names_values_and_colours(tmp_path: Path, la
         tmp_path / "a.seg.nrrd", LabelImage(label, nifti.grid_of(SHAPE, oblique()), NAMES, COLOURS)
     )
     image = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
-    said = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    assert [said[f"Segment{n}_Name"] for n in range(3)] == list(NAMES.values())
-    assert [said[f"Segment{n}_LabelValue"] for n in range(3)] == ["1", "2", "3"]
-    assert said["Segment0_Color"] == "1.000000 0.000000 0.000000"
-    assert {said[f"Segment{n}_Extent"] for n in range(3)} == {"0 4 0 6 0 3"}
-    assert not [key for key in said if key.endswith("_Tags")], "older releases of Slicer hang on an empty one"
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    assert [metadata[f"Segment{n}_Name"] for n in range(3)] == list(NAMES.values())
+    assert [metadata[f"Segment{n}_LabelValue"] for n in range(3)] == ["1", "2", "3"]
+    assert metadata["Segment0_Color"] == "1.000000 0.000000 0.000000"
+    assert {metadata[f"Segment{n}_Extent"] for n in range(3)} == {"0 4 0 6 0 3"}
+    assert not [key for key in metadata if key.endswith("_Tags")], "older releases of Slicer hang on an empty one"
 
 
 def test_written_bytes_are_the_same_every_time(tmp_path: Path, label: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from wsseg.annotation.simulate import simulate_dataset
 from wsseg.core.errors import DataError
 from wsseg.volumes import nifti
 
-UNDRAWN = 3
+UNANNOTATED = 3
 BACKGROUND, LEFT, RIGHT = 0, 1, 2
 
 
@@ -78,7 +78,7 @@ def test_a_segmentation_with_values_of_its_own_comes_in_by_its_names(root: Path,
     assert [f.name for f in out.parent.iterdir()] == ["imported"]
 
     record = json.loads((out / "annotation.json").read_text())
-    assert (record["ignore_value"], record["kind"], record["cases"]) == (UNDRAWN, "imported", 2)
+    assert (record["ignore_value"], record["kind"], record["cases"]) == (UNANNOTATED, "imported", 2)
     assert record["classes"] == {"background": {"voxels": 240}, "left": {"voxels": 120}, "right": {"voxels": 120}}
     assert record["colours"] == {c: [51, 102, 153] for c in ("background", "left", "right")}
     assert record["sources"]["case_000"]["file"] == "case_000_0000-segmentation.seg.nrrd"
@@ -92,7 +92,7 @@ def test_a_segmentation_with_values_of_its_own_comes_in_by_its_names(root: Path,
 def test_a_cropped_segmentation_with_layers_comes_in_whole(root: Path, source: Path, recorder) -> None:
     volume, low = drawn(root), (3, 2, 1)
     cut = volume.array[3:18, 2:20, 1:11]
-    expected = np.full_like(volume.array, UNDRAWN)
+    expected = np.full_like(volume.array, UNANNOTATED)
     expected[3:18, 2:20, 1:11] = cut
     layers = np.stack([values(cut, {LEFT: 1, BACKGROUND: 2}), values(cut, {RIGHT: 1})])
     affine = volume.grid.affine.copy()
@@ -145,10 +145,10 @@ def test_what_an_undrawn_voxel_is_gets_guessed_with_numbers_and_refused(root: Pa
             "97.7 % of all voxels are 0, no voxel is annotated as background, and of the 120 voxels that are not 0, "
             "1 % have four such neighbours in the slice, as in strokes. Confirm it with --unpainted 0")  # fmt: skip
 
-    as_values(path, root, {LEFT: 1, RIGHT: 2, UNDRAWN: 3})
+    as_values(path, root, {LEFT: 1, RIGHT: 2, UNANNOTATED: 3})
     refused(root, source, recorder, ImportOptions(), "3 is the number of classes and the highest value, nnU-Net's "
             "rule, and 95.5 % of all voxels have it. Confirm it with --unpainted 3")  # fmt: skip
-    as_values(path, root, {LEFT: 1, RIGHT: 2, UNDRAWN: 255})
+    as_values(path, root, {LEFT: 1, RIGHT: 2, UNANNOTATED: 255})
     refused(root, source, recorder, ImportOptions(), "95.5 % of all voxels are 255, which is no class")
 
     shutil.copy(root / "labelsTr" / "case_000.nii.gz", path)
@@ -209,7 +209,7 @@ def test_names_that_mean_no_class_are_listed_until_they_are_mapped(root: Path, s
     maps = ["tumor l=Left", "rigth=right", "?=ignore"]
     import_annotation(root, [source], ImportOptions(unpainted="0", renamed=maps), recorder)
     expected = drawn(root).array.copy()
-    expected[0, 0, 0] = UNDRAWN
+    expected[0, 0, 0] = UNANNOTATED
     np.testing.assert_array_equal(imported(root), expected)
 
 
@@ -224,7 +224,7 @@ def test_label_descriptions_and_foreign_datasets_name_the_values(root: Path, sou
     (source / "labels.txt").unlink()
 
     other = source / "Dataset007" / "labelsTr" / "case_000.nii.gz"
-    as_values(other, root, {LEFT: 2, RIGHT: 1, UNDRAWN: 3})
+    as_values(other, root, {LEFT: 2, RIGHT: 1, UNANNOTATED: 3})
     labels = {"background": 0, "right": 1, "left": 2, "ignore": 3}
     (other.parent.parent / "dataset.json").write_text(json.dumps({"labels": labels}))
     import_annotation(root, [other.parent], ImportOptions("c"), recorder)
@@ -262,12 +262,12 @@ def test_what_lies_outside_the_image_is_counted_and_too_much_is_refused(root: Pa
     moved = nifti.grid_of(volume.grid.shape, volume.grid.affine @ shift(2, 0, 0))
     nifti.write(path, volume.array, moved)
     out = import_annotation(root, [path], ImportOptions("near", unpainted="3", grid="file"), recorder)
-    expected = np.full_like(volume.array, UNDRAWN)
+    expected = np.full_like(volume.array, UNANNOTATED)
     expected[2:] = volume.array[:-2]
     np.testing.assert_array_equal(imported(root, name="near"), expected)
     lost = np.bincount(volume.array[-2:].ravel(), minlength=4)[:3]
-    said = json.loads((out / "annotation.json").read_text())["sources"]["case_000"]["lost"]["outside"]
-    assert sum(said.values()) == lost.sum() > 0
+    recorded = json.loads((out / "annotation.json").read_text())["sources"]["case_000"]["lost"]["outside"]
+    assert sum(recorded.values()) == lost.sum() > 0
     shutil.rmtree(root / "annotations")
 
     smaller = nifti.grid_of((19, 22, 12), volume.grid.affine @ shift(15, 0, 0))
@@ -299,7 +299,7 @@ def test_a_lost_geometry_is_noticed_and_mended_voxel_for_voxel(root: Path, sourc
 
 def test_a_class_that_a_coarse_image_cannot_hold_is_refused(root: Path, source: Path, recorder) -> None:
     volume = drawn(root)
-    fine = np.full(tuple(4 * n for n in volume.array.shape), UNDRAWN, np.uint8)
+    fine = np.full(tuple(4 * n for n in volume.array.shape), UNANNOTATED, np.uint8)
     fine[8:12, 8:12, 8] = LEFT
     fine[8, 8, 8], fine[40, 40, 8], fine[50, 50, 20] = RIGHT, LEFT, BACKGROUND
     affine = volume.grid.affine @ shift(-0.375, -0.375, -0.375) @ np.diag([0.25, 0.25, 0.25, 1])
@@ -311,11 +311,11 @@ def test_a_class_that_a_coarse_image_cannot_hold_is_refused(root: Path, source: 
         ["case_000", "right", "1", "1", "0", "0", "0"],
     ]
     shutil.rmtree(root / "annotations")
-    fine[40, 40, 8] = UNDRAWN
+    fine[40, 40, 8] = UNANNOTATED
     fine[8:12, 8:12, 8:11] = RIGHT
     fine[8, 8, 8] = LEFT
     fine[9, 8, 8] = BACKGROUND
-    fine[50, 50, 20] = UNDRAWN
+    fine[50, 50, 20] = UNANNOTATED
     nifti.write(path, fine, nifti.grid_of(fine.shape, affine))
     refused(root, source, recorder, ImportOptions(unpainted="3"),
             "all 1 voxels of 'background' are lost (0 in overlaps, 0 outside case_000_0000.nii.gz, 1 to other classes)",
@@ -392,7 +392,7 @@ SWAPPED = """    0     0    0    0        0  0  0    "Clear Label"
 def test_a_damaged_label_description_beside_a_file_is_a_fault_not_silence(
     root: Path, source: Path, recorder, spoil: str
 ) -> None:
-    """Passed over, it would exchange left and right; and it is said once, not for each file."""
+    """If ignored, it would exchange left and right; it is reported once, not for each file."""
     for case in ("case_000", "case_001"):
         as_values(source / f"{case}.nii.gz", root, {LEFT: 2, RIGHT: 1})
     (source / "labels.txt").write_text(SWAPPED + spoil, encoding="latin-1")
@@ -420,12 +420,12 @@ def test_a_link_is_called_as_the_folder_says_that_it_lies_in_or_leads_to(root: P
 
 
 def test_a_class_said_to_be_what_nobody_drew_is_refused(root: Path, source: Path, recorder) -> None:
-    as_values(source / "case_000.nii.gz", root, {LEFT: 1, RIGHT: 2, UNDRAWN: 1})
+    as_values(source / "case_000.nii.gz", root, {LEFT: 1, RIGHT: 2, UNANNOTATED: 1})
     refused(root, source, recorder, ImportOptions(unpainted="1"),
             "1 is 'left', but not annotated by --unpainted: correct --unpainted, or add "
             '--map "1=ignore"')  # fmt: skip
     import_annotation(root, [source], ImportOptions(unpainted="1", renamed=["1=ignore"]), recorder)
-    np.testing.assert_array_equal(imported(root), values(drawn(root).array, {LEFT: 3, RIGHT: 2, UNDRAWN: 3}))
+    np.testing.assert_array_equal(imported(root), values(drawn(root).array, {LEFT: 3, RIGHT: 2, UNANNOTATED: 3}))
 
 
 def test_a_name_is_the_same_however_its_accents_are_put_together(root: Path, source: Path, recorder) -> None:
@@ -442,13 +442,13 @@ def test_classes_that_were_never_drawn_are_told_on(root: Path, source: Path, rec
     meta = json.loads((root / "dataset.json").read_text())
     (root / "dataset.json").write_text(json.dumps(meta | {"annotated_classes": {"case_001": ["right"], "x": []}}))
     for case in ("case_000", "case_001"):
-        as_values(source / f"{case}.nii.gz", root, {LEFT: 1, RIGHT: 2, UNDRAWN: 3})
-    said = {"ignore_value": 3, "annotated_classes": {"case_000": ["GTV", "Background"]}}
-    (source / "annotation.json").write_text(json.dumps(said))
+        as_values(source / f"{case}.nii.gz", root, {LEFT: 1, RIGHT: 2, UNANNOTATED: 3})
+    declared = {"ignore_value": 3, "annotated_classes": {"case_000": ["GTV", "Background"]}}
+    (source / "annotation.json").write_text(json.dumps(declared))
     refused(root, source, recorder, ImportOptions(),
             "annotation.json: annotated_classes: case_000: ['GTV'] are no classes of the dataset: map them, "
             '--map "GTV=right"')  # fmt: skip
-    (source / "annotation.json").write_text(json.dumps(said | {"annotated_classes": {"case_000": ["LEFT"]}}))
+    (source / "annotation.json").write_text(json.dumps(declared | {"annotated_classes": {"case_000": ["LEFT"]}}))
     out = import_annotation(root, [source], ImportOptions(), recorder)
     record = json.loads((out / "annotation.json").read_text())
     assert record["annotated_classes"] == {"case_000": ["left"], "case_001": ["right"]}

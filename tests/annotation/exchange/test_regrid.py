@@ -1,4 +1,4 @@
-"""Strokes on other grids: none is lost uncounted, none is invented; and what voxels in two segments become."""
+"""Strokes on other grids, with counted losses, and overlapping segments."""
 
 import itertools
 

@@ -162,11 +162,11 @@ def test_a_protocol_file_says_what_the_defaults_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# ") and text.splitlines()[1].startswith("#")
     assert max(map(len, text.splitlines())) <= 120
-    protocol, said = read_protocol(path), load_yaml(path)[0]
+    protocol, keys = read_protocol(path), load_yaml(path)[0]
     assert protocol.name == protocol.kind == path.stem
     if protocol.kind != "mixed":
         assert protocol == type(protocol)(name=path.stem)
-        assert set(said) == set(type(protocol).model_fields), "every key stands there"
+        assert set(keys) == set(type(protocol).model_fields), "every key stands there"
     assert protocol_from(protocol.model_dump(mode="json"), "") == protocol
 
 
@@ -176,12 +176,12 @@ def test_there_is_a_file_for_every_kind() -> None:
 
 def test_only_what_a_person_does_is_written_down_as_cost() -> None:
     for path in FILES:
-        protocol, said = read_protocol(path), load_yaml(path)[0]
+        protocol, keys = read_protocol(path), load_yaml(path)[0]
         if isinstance(protocol, CaseProtocol):
             label = np.zeros((30, 30, 30), np.uint8)
             label[5:20, 5:20, 5:20] = 1
             effort = protocol.draw(DenseCase("a", label, 2, (1.0, 1.0, 1.0))).effort
-            assert {unit for unit, count in asdict(effort).items() if count} == set(said["seconds"]), path.name
+            assert {unit for unit, count in asdict(effort).items() if count} == set(keys["seconds"]), path.name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`scribblebench`: the published parameters, looked for in what is drawn."""
+"""`scribblebench`: the published parameters, measured in its output."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""`skeleton`: the longest way through a skeleton, against breadth-first search; and parts of it."""
+"""`skeleton`: the longest path through a skeleton, against breadth-first search, and parts of it."""
 
 from collections import deque
 from collections.abc import Callable

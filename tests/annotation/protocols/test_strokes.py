@@ -1,4 +1,4 @@
-"""`strokes`: inside their class, thin, bounded along borders, the same bytes as ever."""
+"""`strokes`: inside their class, thin, bounded along borders, and byte for byte reproducible."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who is annotated, and how: exact shares, fixed by the cases' names and the seed."""
+"""Protocols that choose cases: exact shares that depend only on names and seed."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Dense slices, clicks, boxes, extreme points, against closed forms on blocks and balls."""
+"""Dense slices, points, boxes and extreme points against closed forms on blocks and balls."""
 
 import numpy as np
 import pytest
