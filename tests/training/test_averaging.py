@@ -29,7 +29,7 @@ def test_the_average_follows_its_recursion_for_weights_and_float_buffers() -> No
     assert kept.seen.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_lending_gives_the_average_for_a_moment_and_adopting_for_good() -> None:
+def test_the_average_is_applied_for_a_moment_and_copied_for_good() -> None:
     net = scalar_net(2.0)
     average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
     average.update()
@@ -44,7 +44,7 @@ def test_lending_gives_the_average_for_a_moment_and_adopting_for_good() -> None:
     assert net.weight.item() == 2.0
 
 
-def test_lending_gives_back_after_a_fault() -> None:
+def test_the_trained_weights_return_after_a_fault() -> None:
     net = scalar_net(2.0)
     average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
     average.update()
@@ -54,7 +54,7 @@ def test_lending_gives_back_after_a_fault() -> None:
     assert net.weight.item() == 7.0
 
 
-def test_counts_are_taken_over_and_not_averaged() -> None:
+def test_counts_are_copied_and_not_averaged() -> None:
     net = nn.BatchNorm1d(2)
     average = WeightAverage(net, decay=0.9)  # type: ignore[arg-type]
     for _ in range(3):

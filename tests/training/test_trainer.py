@@ -29,7 +29,7 @@ def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
         prepared = prepare(recipe, recorder)
         parts = make_parts(recipe, prepared)
         logged: list[tuple[int, dict[str, float]]] = []
-        watchers = Callbacks(
+        callbacks = Callbacks(
             lambda values, step: logged.append((step, dict(values))), lambda: {"val/dice/left": 0.5},
             Checkpoints(tmp_path / folder), {},
         )  # fmt: skip
@@ -38,7 +38,7 @@ def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
             parts.supervision,
             recipe.training,
             parts.batches.at,
-            watchers,
+            callbacks,
             torch.device("cpu"),
             "fp32",
             recipe.seed,
@@ -77,9 +77,9 @@ def test_a_resumed_training_ends_in_the_same_weights_bit_for_bit(engine, optimiz
     begun = engine(*words, folder="begun")
     for iteration in range(4):
         begun.trainer.step(iteration)
-    begun.trainer.watchers.checkpoints.save(4, begun.trainer.tensors(), {})
+    begun.trainer.callbacks.checkpoints.save(4, begun.trainer.tensors(), {})
     resumed = engine(*words, folder="begun")
-    start = resumed.trainer.restore(resumed.trainer.watchers.checkpoints.newest([]))
+    start = resumed.trainer.restore(resumed.trainer.callbacks.checkpoints.newest([]))
     assert start == 4
     torch.manual_seed(99)  # nothing may hang on the state of the process
     resumed.trainer.fit(resumed.recorder, start)
@@ -90,7 +90,7 @@ def test_averaging_trains_the_same_and_ends_in_the_average(engine) -> None:
     plain, averaged = engine(folder="plain"), engine("training.ema=0.9", folder="averaged")
     plain.trainer.fit(plain.recorder)
     averaged.trainer.fit(averaged.recorder)
-    kept = averaged.trainer.watchers.checkpoints.newest([]).tensors
+    kept = averaged.trainer.callbacks.checkpoints.newest([]).tensors
     trained = {name: t for name, t in kept.items() if not name.startswith("average/")}
     assert not differing(weights(plain.trainer), trained), "the average changes nothing of the training"
     final = averaged.trainer.branches.state_dict()
@@ -128,10 +128,10 @@ def test_a_run_resumes_alike_when_networks_were_reordered_and_not_in_another_num
     first = engine(still)
     for iteration in range(2):
         first.trainer.step(iteration)
-    first.trainer.watchers.checkpoints.save(2, first.trainer.tensors(), {"precision": "fp32"})
+    first.trainer.callbacks.checkpoints.save(2, first.trainer.tensors(), {"precision": "fp32"})
     nets = "mr: {use: unet, reads: [mr], features: 4, levels: 2}, ct: {use: unet, reads: [ct], features: 4, levels: 2}"
     other = engine(f"networks={{{nets}, cross: {{use: cross_modal_unet, fuses: [ct, mr]}}}}", still)
-    other.trainer.restore(other.trainer.watchers.checkpoints.newest([]))
+    other.trainer.restore(other.trainer.callbacks.checkpoints.newest([]))
     for made in (first, other):
         made.trainer.step(2)
     after = weights(other.trainer)
@@ -139,7 +139,7 @@ def test_a_run_resumes_alike_when_networks_were_reordered_and_not_in_another_num
         torch.testing.assert_close(after[name], tensor, atol=1e-5, rtol=1e-4)  # sums are taken in another order
     other.trainer.precision = "bf16"
     with pytest.raises(RecipeError, match=r"training\.precision: was fp32 before, is bf16 here; set it to fp32"):
-        other.trainer.restore(other.trainer.watchers.checkpoints.newest([]))
+        other.trainer.restore(other.trainer.callbacks.checkpoints.newest([]))
 
 
 def test_networks_start_alike_in_every_company(engine) -> None:
@@ -188,7 +188,7 @@ def test_an_iteration_that_is_not_finite_changes_no_weight_and_many_end_the_run(
     trainer = made.trainer
     networks = dict(trainer.branches.networks.items())
     plan = TermSpec("broken", Broken, lambda progress: 1.0, ("cross",), {})
-    trainer.whole.supervision = trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
+    trainer.module.supervision = trainer.supervision = HybridSupervision([plan], networks, 3, (2.0, 2.0, 3.0), 0)
     trainer.step(0)
     trainer.step(1)
     before = weights(trainer)
@@ -213,6 +213,12 @@ def test_the_number_format_is_chosen_and_explained() -> None:
     assert choose_precision("bf16", cpu, cube) == ("bf16", "the recipe says so")
     chosen, why = choose_precision("auto", cpu, cube)
     assert (chosen == "bf16") == (why == "the processor has AMX")
+
+
+def test_torch_still_names_the_capability_that_bf16_is_chosen_by() -> None:
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities["architecture"] == "x86_64":
+        assert isinstance(capabilities["amx_tile"], bool)
 
 
 def test_kernels_that_crash_in_bf16_on_a_cpu_get_fp32() -> None:

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, counted without taking it."""
+"""The memory of a training step, counted without allocating it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+# Private, but torch's own tool for sizes without content; tensors on the meta device are no replacement, because
+# autocast to bfloat16 does not apply to them. tests/assembly/test_autoconfigure.py fails when it moves or changes.
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from wsseg.core.cases import Triple
@@ -18,16 +21,16 @@ from wsseg.training.optimization import Precision
 def step_bytes(branches: Branches, slots: int, modalities: int, patch_size: Triple, precision: Precision) -> int:
     """Count the memory of a training step, in bytes.
 
-    The networks are run once on fake tensors, which have sizes and no content, and summed up are
+    The networks are run once on fake tensors, which have sizes and no content. The count is the sum of
 
         distinct storages that autograd saves for the backward pass, and the logits
         + 4 * parameters (weight, gradient, two moments) + buffers + image and label of the batch,
 
-    in the run's precision (bf16 as autocast does it on a CPU, so that a plan does not hang on the device). On real
-    tensors the same sum comes out within 0.1 %. It is a lower bound of what a device has to have: gradients that pass
-    through, the kernels' scratch space and the terms (a gated CRF takes much) are not in it. On a CPU with oneDNN
+    in the precision of the run (bf16 as autocast does it on a CPU, so that a plan does not depend on the device). Real
+    tensors give the same sum within 0.1 %. It is a lower bound of what a device needs: it excludes temporary gradients,
+    the scratch space of kernels, and the terms, of which the gated CRF needs considerable memory. On a CPU with oneDNN
     resident memory grew, in steps counted as 0.2 to 0.8 GB, by 1.7 to 2.1 times the count in fp32 and by 2.0 to 3.4
-    times in bf16. Give `training.memory_gb` accordingly.
+    times in bf16. Set `training.memory_gb` accordingly.
 
     Args:
         branches: The networks in training mode; they may lie on torch's meta device.
@@ -54,7 +57,7 @@ def step_bytes(branches: Branches, slots: int, modalities: int, patch_size: Trip
 
 
 def saved_bytes(branches: Branches, own: Mapping[str, Tensor], batch: Batch, precision: Precision) -> int:
-    """Return the bytes that a forward pass keeps: distinct saved storages and logits; `own` and the image left out.
+    """Return the bytes that a forward pass keeps: distinct saved storages and logits, without `own` and the image.
 
     Args:
         branches: In training mode.
@@ -66,7 +69,7 @@ def saved_bytes(branches: Branches, own: Mapping[str, Tensor], batch: Batch, pre
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that no later storage gets its address
+        kept[id(storage)] = storage  # held, so that no later storage gets its identity
         return tensor
 
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
@@ -76,7 +79,7 @@ def saved_bytes(branches: Branches, own: Mapping[str, Tensor], batch: Batch, pre
         for logits in (output.logits, *output.deep_logits):
             keep(logits)
     for tensor in (*own.values(), batch.image):
-        kept.pop(tensor.untyped_storage()._cdata, None)
+        kept.pop(id(tensor.untyped_storage()), None)
     return sum(storage.nbytes() for storage in kept.values())
 
 

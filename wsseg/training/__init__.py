@@ -1,1 +1,1 @@
-"""The engine: one trainer for all recipes."""
+"""One trainer for all recipes: networks, terms, optimiser, checkpoints."""

@@ -1,11 +1,10 @@
-"""The average of the weights over the last iterations, which often predicts better than the last weights do."""
+"""The average of the weights over the last iterations, which often predicts better than the last weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -13,17 +12,16 @@ from wsseg.training.branches import Branches
 
 
 class WeightAverage:
-    """An exponential moving average (EMA) of the networks' weights and float buffers; counts are taken over.
+    """An exponential moving average (EMA) of the networks' weights and float buffers; integer buffers are copied.
 
         a_0 = w_0,    a_t = d_t a_(t-1) + (1 - d_t) w_t,    d_t = min(decay, (1 + t) / (10 + t))
 
-    t counts the iterations whose step was taken. The rising d_t keeps the weights of the first iterations, which are
-    random, out of the average of a short training. What is averaged is used to validate and to predict; what is
-    trained is not touched.
+    t counts the iterations that were not skipped. The rising d_t keeps the random weights of the first iterations out
+    of the average of a short training. The average is used to validate and to predict; training does not see it.
 
     Args:
         branches: The networks, on their device.
-        decay: d; the average looks back over about 1 / (1 - d) iterations.
+        decay: d, 0 to 1; the average spans about 1 / (1 - d) iterations.
 
     Source: Polyak & Juditsky 1992; the rising decay is TensorFlow's ExponentialMovingAverage.
     """
@@ -32,16 +30,17 @@ class WeightAverage:
         self.branches = branches
 
         def blend(averaged: Sequence[Tensor], trained: Sequence[Tensor], steps: Tensor | int) -> None:
-            if not averaged[0].is_floating_point():  # a count, as of batch norm; it comes in a list of its kind
-                torch._foreach_copy_(list(averaged), list(trained))
-                return
             share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
-            torch._foreach_lerp_(list(averaged), list(trained), share)
+            for mean, current in zip(averaged, trained, strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(current, share)
+                else:  # a count, as of batch norm
+                    mean.copy_(current)
 
         self.averaged = AveragedModel(branches, multi_avg_fn=blend, use_buffers=True)
 
     def update(self) -> None:
-        """Take the weights of the moment in."""
+        """Add the current weights to the average."""
         self.averaged.update_parameters(self.branches)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -49,19 +48,19 @@ class WeightAverage:
         return dict(self.averaged.state_dict())
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` returned."""
+        """Restore what `tensors` returned."""
         self.averaged.load_state_dict(tensors)
 
     def copy_to_model(self) -> None:
-        """Make the averaged weights the networks' own: the end of a training."""
+        """Copy the average to the networks, at the end of a training."""
         self.branches.load_state_dict(self.averaged.module.state_dict())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the networks have the averaged weights for the time of a validation."""
-        kept = {name: tensor.clone() for name, tensor in self.branches.state_dict().items()}
+        """Replace the weights by their average while the context lasts."""
+        trained = {name: tensor.clone() for name, tensor in self.branches.state_dict().items()}
         self.copy_to_model()
         try:
             yield
         finally:
-            self.branches.load_state_dict(kept)
+            self.branches.load_state_dict(trained)

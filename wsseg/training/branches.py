@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from wsseg.core.errors import RecipeError, collecting
 
 @dataclass(frozen=True)
 class BranchSpec:
-    """One network to be built: its class, what it reads and fuses, its recipe arguments."""
+    """One network to build: its class, what it reads and fuses, and the arguments of the recipe."""
 
     name: str
     network: type[Network]
@@ -29,45 +30,45 @@ class BranchSpec:
 class Branches(nn.Module):
     """The networks of a recipe.
 
-    Each draws its initial weights from (seed, its own name), so that a network starts the same in every company.
+    The initial weights of a network follow from (seed, its name), so they do not depend on the other networks.
 
     Args:
-        plans: In the recipe's order; a network stands after those it fuses.
+        specs: In the recipe's order; a network comes after those it fuses.
         modalities: Names of the image's channels, in order.
         classes: C, background included.
         patch_size: Voxels of a patch.
         spacing_mm: Size of a voxel.
-        seed: The run's.
+        seed: The seed of the recipe.
 
     Raises:
-        RecipeError: With what every network that cannot be built says about it.
+        RecipeError: With the faults of all networks that cannot be built.
     """
 
     def __init__(
-        self, plans: Iterable[BranchSpec], modalities: tuple[str, ...], classes: int, patch_size: Triple,
+        self, specs: Iterable[BranchSpec], modalities: tuple[str, ...], classes: int, patch_size: Triple,
         spacing_mm: Spacing, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        plans = tuple(plans)
+        specs = tuple(specs)
         built: dict[str, Network] = {}
         faults: list[str] = []
-        for plan in plans:
-            if not set(plan.fuses) <= set(built):
-                continue  # what it fuses could not be built, and says so
-            reads = {name: modalities.index(name) for name in plan.reads}
-            fuses = {name: built[name] for name in plan.fuses}
+        for spec in specs:
+            if not set(spec.fuses) <= set(built):
+                continue  # what it fuses could not be built, which is a fault already
+            reads = {name: modalities.index(name) for name in spec.reads}
+            fuses = {name: built[name] for name in spec.fuses}
             setting = NetworkSetting(
-                name=plan.name, reads=reads, fuses=fuses, classes=classes, patch_size=patch_size, spacing_mm=spacing_mm
+                name=spec.name, reads=reads, fuses=fuses, classes=classes, patch_size=patch_size, spacing_mm=spacing_mm
             )
-            with collecting(faults), seeded(seed, "network", plan.name):
-                built[plan.name] = plan.network(setting, **plan.arguments)
+            with collecting(faults), seeded(seed, "network", spec.name):
+                built[spec.name] = spec.network(setting, **spec.arguments)
         if faults:
             raise RecipeError(faults)
-        self.fuses = {plan.name: plan.fuses for plan in plans}
+        self.fuses = {spec.name: spec.fuses for spec in specs}
         self.networks = nn.ModuleDict(built)
 
     def forward(self, batch: Batch) -> dict[str, Output]:
-        """Run every network on a batch; what is not visible is zeroed first."""
+        """Run every network on a batch; channels that are not visible are set to 0 first."""
         image = batch.image * batch.visible[:, :, None, None, None]
         outputs: dict[str, Output] = {}
         for name, network in self.networks.items():
@@ -88,24 +89,17 @@ class Branches(nn.Module):
         """Return the channels that a network reads, directly or through those it fuses."""
         network = self.networks[name]
         if not isinstance(network, Network):
-            raise TypeError(f"{name} is no network")
+            raise TypeError(f"networks.{name}: is a {type(network).__name__}, expected a Network")
         return network.modalities
 
     def _needed(self, name: str) -> set[str]:
         return {name}.union(*(self._needed(other) for other in self.fuses[name]))
 
 
-class seeded:  # noqa: N801 - reads as a function
-    """A context in which torch's random numbers follow from (seed, *words), and after which they go on as before."""
-
-    def __init__(self, seed: int, *words: str | int) -> None:
-        text = "/".join(str(word) for word in (seed, *words))
-        self._seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: object) -> None:
-        self._fork.__exit__(None, None, None)
+@contextmanager
+def seeded(seed: int, *words: str | int) -> Iterator[None]:
+    """Seed torch with (seed, *words) while the context lasts; afterwards its random numbers continue as before."""
+    text = "/".join(str(word) for word in (seed, *words))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+        yield

@@ -1,4 +1,4 @@
-"""Tensors on disk that survive a crash: safetensors + JSON, written beside, fsynced, renamed, and checked when read."""
+"""Tensors on disk that survive a crash: safetensors + JSON, written whole or not at all, and checked when read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
     Raises:
-        DataError: A file is missing, or the tensors are not those that the notes vouch for.
+        DataError: A file is missing, or the checksum of the tensors differs from that in the notes.
     """
     try:
         notes = json.loads(path.with_suffix(".json").read_bytes())
@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of a training: how many iterations were done, and every tensor that the next one needs."""
+    """The state of a training: the number of finished iterations, and every tensor that the next one needs."""
 
     name: str
     iteration: int
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 class Checkpoints:
-    """The checkpoints of a run: the newest two are kept, the newest valid one is resumed from."""
+    """The checkpoints of a run. The newest two are kept; a run resumes from the newest valid one."""
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
@@ -68,14 +68,14 @@ class Checkpoints:
         return path.with_suffix(".safetensors")
 
     def newest(self, faults: list[str]) -> Snapshot | None:
-        """Return the newest checkpoint that is whole; what is wrong with newer ones is appended to `faults`."""
+        """Return the newest valid checkpoint; the faults of newer ones are appended to `faults`."""
         for path in self._paths():
             with collecting(faults):
                 return self.read(path.name)
         return None
 
     def read(self, name: str) -> Snapshot:
-        """Return a checkpoint. Raises DataError where it is not whole."""
+        """Return a checkpoint. Raises DataError where it is damaged."""
         tensors, notes = read_tensors(self.folder / name)
         return Snapshot(name, int(notes["iteration"]), tensors, notes)
 
@@ -84,7 +84,7 @@ class Checkpoints:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return an optimiser's state as flat tensors, `PARAMETER|KEY`; `names` are its parameters', in its order."""
+    """Return an optimiser's state as flat tensors, `PARAMETER|KEY`; `names` are those of its parameters, in order."""
     state = optimizer.state_dict()["state"]
     return {
         f"{names[index]}|{key}": torch.as_tensor(value)
@@ -95,7 +95,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Sequence[str]) ->
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned, whatever order the parameters have now."""
+    """Restore what `optimizer_tensors` returned, whatever order the parameters have now."""
     index = {name: n for n, name in enumerate(names)}
     state: dict[int, dict[str, Tensor]] = {}
     for full, tensor in tensors.items():

@@ -17,7 +17,7 @@ from wsseg.training.branches import seeded
 
 @dataclass(frozen=True)
 class TermSpec:
-    """One term to be built: its class, its weight over the run's progress (0..1), the networks it looks at."""
+    """One term to build: its class, its weight by the progress of the run (0 to 1), the networks it looks at."""
 
     name: str
     term: type[Term]
@@ -26,57 +26,57 @@ class TermSpec:
     arguments: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The sum that is minimised, each term's value before weighting (detached), and each weight."""
+    """The sum that is minimised, the loss of each term before weighting (detached), and the weights."""
 
     total: Tensor
-    parts: Mapping[str, Tensor]
+    by_term: Mapping[str, Tensor]
     weights: Mapping[str, float]
 
 
 class HybridSupervision(nn.Module):
     """Total loss L = Σ_k w_k(t) L_k over the terms of a recipe.
 
-    A term whose weight is 0 at an iteration is not computed there. Random numbers inside a term follow from
-    (seed, its name, iteration), so that adding or removing another term changes nothing in it.
+    A term whose weight is 0 at an iteration is not computed. The random numbers of a term follow from (seed, its name,
+    iteration), so that adding or removing another term does not change them.
 
     Raises:
-        RecipeError: With what every term that cannot be built says about it.
+        RecipeError: With the faults of all terms that cannot be built.
     """
 
     def __init__(
-        self, plans: Iterable[TermSpec], networks: Mapping[str, Network], classes: int, spacing_mm: Spacing, seed: int
+        self, specs: Iterable[TermSpec], networks: Mapping[str, Network], classes: int, spacing_mm: Spacing, seed: int
     ) -> None:
         super().__init__()
-        self.plans = tuple(plans)
+        self.specs = tuple(specs)
         self.seed = seed
         built: dict[str, Term] = {}
         faults: list[str] = []
-        for plan in self.plans:
-            features = {name: networks[name].decoder_features for name in plan.networks}
-            modalities = {name: networks[name].modalities for name in plan.networks}
+        for spec in self.specs:
+            features = {name: networks[name].decoder_features for name in spec.networks}
+            modalities = {name: networks[name].modalities for name in spec.networks}
             setting = TermSetting(
-                name=plan.name, classes=classes, decoder_features=features, modalities=modalities, spacing_mm=spacing_mm
+                name=spec.name, classes=classes, decoder_features=features, modalities=modalities, spacing_mm=spacing_mm
             )
-            with collecting(faults), seeded(seed, "term", plan.name):
-                built[plan.name] = plan.term(setting, **plan.arguments)
+            with collecting(faults), seeded(seed, "term", spec.name):
+                built[spec.name] = spec.term(setting, **spec.arguments)
         if faults:
             raise RecipeError(faults)
         self.terms = nn.ModuleDict(built)
 
     def forward(self, step: Step) -> Losses:
-        """Return the total and its parts."""
-        parts: dict[str, Tensor] = {}
+        """Return the total and the loss of each term."""
+        by_term: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         total = torch.zeros((), device=step.batch.image.device)
-        for plan in self.plans:
-            weights[plan.name] = plan.weight_at(step.iteration / max(1, step.iterations))
-            if weights[plan.name] == 0:
+        for spec in self.specs:
+            weights[spec.name] = spec.weight_at(step.iteration / max(1, step.iterations))
+            if weights[spec.name] == 0:
                 continue
-            seen = replace(step, outputs={name: step.outputs[name] for name in plan.networks})
-            with seeded(self.seed, "draws", plan.name, step.iteration):
-                loss = self.terms[plan.name](seen)
-            total = total + weights[plan.name] * loss
-            parts[plan.name] = loss.detach()
-        return Losses(total, parts, weights)
+            seen = replace(step, outputs={name: step.outputs[name] for name in spec.networks})
+            with seeded(self.seed, "draws", spec.name, step.iteration):
+                loss = self.terms[spec.name](seen)
+            total = total + weights[spec.name] * loss
+            by_term[spec.name] = loss.detach()
+        return Losses(total=total, by_term=by_term, weights=weights)

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule, and the number format that the machine is good at."""
+"""Optimiser, learning-rate schedule, and the number format of the forward pass."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Precision = Literal["bf16", "fp32"]
 def make_optimizer(
     kind: Literal["sgd", "adamw"], parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW (which takes its own momenta)."""
+    """Return SGD with Nesterov momentum, or AdamW (which ignores `momentum`)."""
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay)
     return torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
 
 
 def poly_rate(lr: float, iteration: int, iterations: int, warmup: float = 0.0) -> float:
-    """Return lr (1 - t/T)^0.9, risen to linearly during the first `warmup` share of the iterations."""
+    """Return lr (1 - t/T)^0.9, times a linear rise from 0 to 1 over the first `warmup` share of the iterations."""
     rise = min(1.0, (iteration + 1) / max(1.0, warmup * iterations))
     return lr * rise * float((1 - iteration / iterations) ** 0.9)
 
@@ -42,9 +42,9 @@ def choose_precision(
 ) -> tuple[Precision, str]:
     """Return the number format, and why.
 
-    bf16 pays on a CUDA GPU that has it and on processors with AMX; elsewhere on a CPU it is slower than fp32. On a CPU
+    bf16 is faster on CUDA GPUs that have it and on processors with AMX; on other CPUs it is slower than fp32. On a CPU
     torch 2.13 crashes, without a message, in the backward pass of a bf16 convolution of 1 x 3 x 3 voxels over large
-    planes; networks of volumes with thick sagittal slices have such kernels, and get fp32.
+    planes. Networks for volumes with thick sagittal slices have such kernels, and get fp32.
 
     Raises:
         RecipeError: The recipe asks for bf16 where it would crash.
@@ -62,7 +62,7 @@ def choose_precision(
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16", "the GPU has it") if fast else ("fp32", "the GPU has no bf16")
-    amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    amx = torch.cpu.get_capabilities().get("amx_tile", False)
     return ("bf16", "the processor has AMX") if amx else ("fp32", "the processor has no AMX")
 
 

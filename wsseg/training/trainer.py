@@ -24,17 +24,17 @@ from wsseg.training.hybrid import HybridSupervision, Losses
 from wsseg.training.optimization import Precision, make_optimizer, poly_rate
 
 GIVE_UP_AFTER = 20
-"""So many iterations in a row without a finite loss and gradient end a training."""
+"""The number of iterations in a row without a finite loss and gradient that ends a training."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the hall hands in: where numbers go, how to validate, where checkpoints lie.
+    """What a training calls: where numbers go, how to validate, where checkpoints are written.
 
     Attributes:
-        log: Takes metrics and the iteration they belong to.
-        validate: Scores the held-out cases with the weights of the moment, for watching only.
-        checkpoints: The run's.
+        log: Takes metrics and the number of finished iterations.
+        validate: Scores the held-out cases with the current weights, for information only.
+        checkpoints: The checkpoints of the run.
         notes: Written into every checkpoint.
     """
 
@@ -49,7 +49,7 @@ class DivergedError(FaultsError):
 
 
 class TrainingModule(nn.Module):
-    """All that is trained, as one module: from a batch to its losses, so that one wrapper can share it."""
+    """Networks and terms as one module, from a batch to its losses, so that one DDP wrapper covers both."""
 
     def __init__(self, branches: Branches, supervision: HybridSupervision, iterations: int) -> None:
         super().__init__()
@@ -64,11 +64,22 @@ class TrainingModule(nn.Module):
 
 
 class Trainer:
-    """Trains the branches of a recipe with its supervision.
+    """Trains the networks of a recipe with its supervision.
 
-    All randomness of an iteration follows from (seed, iteration): nothing but weights, buffers and the optimiser's
-    state has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU. Of several
-    processes that train together each has its part of the batch; the first logs, validates and saves.
+    All randomness of an iteration follows from (seed, iteration). Weights, buffers and the optimiser's state are
+    therefore all that has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU. Of
+    several processes that train together each has its part of the batch; the first logs, validates and saves.
+
+    Args:
+        branches: The networks.
+        supervision: The terms.
+        settings: The section `training` of the recipe.
+        batch_at: Returns the batch of an iteration.
+        callbacks: What to call while training.
+        device: Where to train.
+        precision: Number format of the forward pass.
+        seed: The seed of the recipe.
+        world: The processes that train together.
     """
 
     def __init__(
@@ -77,16 +88,16 @@ class Trainer:
         supervision: HybridSupervision,
         settings: TrainingSection,
         batch_at: Callable[[int], Batch],
-        watchers: Callbacks,
+        callbacks: Callbacks,
         device: torch.device,
         precision: Precision,
         seed: int,
         world: Runtime = ALONE,
     ) -> None:
         self.branches, self.supervision = branches.to(device), supervision.to(device)
-        self.settings, self.batch_at, self.watchers = settings, batch_at, watchers
+        self.settings, self.batch_at, self.callbacks = settings, batch_at, callbacks
         self.device, self.precision, self.seed, self.world = device, precision, seed, world
-        self.whole = world.wrap_ddp(TrainingModule(self.branches, self.supervision, settings.iterations), device)
+        self.module = world.wrap_ddp(TrainingModule(self.branches, self.supervision, settings.iterations), device)
         # oneDNN promises the same sums in every process only when it is asked to.
         torch.backends.mkldnn.deterministic = True  # type: ignore[assignment]
         named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
@@ -108,19 +119,19 @@ class Trainer:
             if self.world.rank > 0:
                 continue
             if done % settings.log_every == 0 or done == end:
-                self.watchers.log(self._numbers(losses, iteration), done)
+                self.callbacks.log(self._numbers(losses, iteration), done)
                 bar.advance(f"loss {losses.total.item():.3f}")
             else:
                 bar.advance()
             if settings.validate_every and done % settings.validate_every == 0 and done < end:
-                self.watchers.log(self.watch(), done)
+                self.callbacks.log(self.validate(), done)
             if done % settings.checkpoint_every == 0 or done == end:
-                self.watchers.checkpoints.save(done, self.tensors(), self.watchers.notes)
+                self.callbacks.checkpoints.save(done, self.tensors(), self.callbacks.notes)
         if self.average:
             self.average.copy_to_model()
 
     def step(self, iteration: int) -> Losses:
-        """Do one iteration; weights stay as they are where loss or gradient is not finite."""
+        """Do one iteration. The weights do not change where the loss or a gradient is not finite."""
         rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -129,12 +140,13 @@ class Trainer:
         batch = self.batch_at(iteration)
         with seeded(self.seed, "iteration", iteration):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                losses: Losses = self.whole(batch, iteration)
+                losses: Losses = self.module(batch, iteration)
             self.optimizer.zero_grad(set_to_none=True)
-            if losses.total.requires_grad:  # it does not where every weight is still 0
+            if losses.total.requires_grad:  # not where every weight is still 0
                 losses.total.backward()  # type: ignore[no-untyped-call]
-        losses = self._of_all(losses)
-        norms = [nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip_norm) for part in self._parts()]
+        losses = self._mean_over_processes(losses)
+        clip_norm = self.settings.clip_norm
+        norms = [nn.utils.clip_grad_norm_(m.parameters(), clip_norm) for m in self._clipped_modules()]
         if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
             self.optimizer.step()
             self._in_a_row = 0
@@ -144,11 +156,11 @@ class Trainer:
             self._skip(losses, batch, iteration)
         return losses
 
-    def watch(self) -> Mapping[str, float]:
-        """Score the held-out cases with the weights of the moment."""
+    def validate(self) -> Mapping[str, float]:
+        """Score the held-out cases with the current weights, or with their average."""
         self.branches.eval()
         with self.average.applied() if self.average else nullcontext():
-            return self.watchers.validate()
+            return self.callbacks.validate()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that the next iteration needs, as flat tensors."""
@@ -160,20 +172,21 @@ class Trainer:
         }
 
     def restore(self, snapshot: Snapshot) -> int:
-        """Put a snapshot back and return the iteration to go on with.
+        """Restore a snapshot and return the iteration to continue with.
 
         Raises:
             RecipeError: The snapshot was made in another number format, or by another number of processes.
         """
-        before = snapshot.notes.get("precision", self.precision)
-        if before != self.precision:
-            raise RecipeError(f"training.precision: was {before} before, is {self.precision} here; set it to {before}")
-
-        together = snapshot.notes.get("world", 1)
-        if together != self.world.world:
+        precision = snapshot.notes.get("precision", self.precision)
+        if precision != self.precision:
             raise RecipeError(
-                f"the run was begun by {together} processes together, here are {self.world.world}, so its batches "
-                f"would be others: resume it with {together}, or begin a new run"
+                f"training.precision: was {precision} before, is {self.precision} here; set it to {precision}"
+            )
+        processes = snapshot.notes.get("world", 1)
+        if processes != self.world.world:
+            raise RecipeError(
+                f"the run was begun by {processes} processes together, here are {self.world.world}, so its batches "
+                f"would be others: resume it with {processes}, or begin a new run"
             )
 
         def below(prefix: str) -> dict[str, Tensor]:
@@ -186,20 +199,20 @@ class Trainer:
             self.average.restore(below("average/"))
         return snapshot.iteration
 
-    def _parts(self) -> list[nn.Module]:
-        """Gradients are clipped network by network and term by term, so that one does not slow another."""
-        parts = [*self.branches.networks.values(), *self.supervision.terms.values()]
-        return [part for part in parts if any(True for _ in part.parameters())]
+    def _clipped_modules(self) -> list[nn.Module]:
+        """Return the modules whose gradients are clipped each by itself, so that one does not slow another."""
+        modules = [*self.branches.networks.values(), *self.supervision.terms.values()]
+        return [module for module in modules if any(True for _ in module.parameters())]
 
-    def _of_all(self, losses: Losses) -> Losses:
-        """Return the losses as means over the processes: all log, and skip, the same."""
+    def _mean_over_processes(self, losses: Losses) -> Losses:
+        """Return the losses as means over the processes, so that all log the same and skip the same iterations."""
         if self.world.world == 1:
             return losses
-        means = all_reduce_sum(torch.stack([losses.total.detach(), *losses.parts.values()])) / self.world.world
-        return replace(losses, total=means[0], parts=dict(zip(losses.parts, means[1:], strict=True)))
+        means = all_reduce_sum(torch.stack([losses.total.detach(), *losses.by_term.values()])) / self.world.world
+        return replace(losses, total=means[0], by_term=dict(zip(losses.by_term, means[1:], strict=True)))
 
     def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:
-        numbers = {f"loss/{name}": float(value) for name, value in losses.parts.items()}
+        numbers = {f"loss/{name}": float(value) for name, value in losses.by_term.items()}
         numbers |= {f"weight/{name}": weight for name, weight in losses.weights.items()}
         rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
         return {"loss/total": losses.total.item(), **numbers, "lr": rate, "skipped_iterations": float(self.skipped)}
@@ -208,8 +221,8 @@ class Trainer:
         self.skipped += 1
         self._in_a_row += 1
         if self._in_a_row >= GIVE_UP_AFTER:
-            broken = [name for name, value in losses.parts.items() if not math.isfinite(float(value))]
+            names = [name for name, value in losses.by_term.items() if not math.isfinite(float(value))]
             raise DivergedError(
                 f"iteration {iteration}: loss or gradient not finite {GIVE_UP_AFTER} times in a row "
-                f"(terms: {', '.join(broken) or 'gradient only'}; cases: {', '.join(batch.cases)}); lower training.lr"
+                f"(terms: {', '.join(names) or 'gradient only'}; cases: {', '.join(batch.cases)}); lower training.lr"
             )
