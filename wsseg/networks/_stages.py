@@ -1,4 +1,4 @@
-"""What the U-Nets of this folder are made of: residual encoder stages, a decoder with skips, its heads, and masks."""
+"""The parts of the U-Nets of this folder: residual encoder stages, a decoder with skips, its heads, and masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
 
 
 def double_widths(features: int, maximum: int, levels: int) -> tuple[int, ...]:
-    """Return the width of each level: `features` at the finest, doubled at each next one, never over `maximum`."""
+    """Return the width of each level: `features` at the finest, doubled at each coarser one, at most `maximum`."""
     return tuple(min(features * 2**level, maximum) for level in range(levels))
 
 
@@ -68,7 +68,7 @@ def fusion_blocks(name: str, streams: int, widths: Sequence[int]) -> nn.ModuleLi
 
 
 class Up(nn.Module):
-    """One level of a decoder: the coarser map brought up by a transposed convolution, joined to the skip, convolved.
+    """One level of a decoder: upsample the coarser map by a transposed convolution, join the skip, and convolve.
 
     One convolution, as in nnU-Net's residual presets: a second one costs a sixth of a step. Where a size is odd, the
     upsampled map is cropped to the skip's size.

@@ -1,4 +1,4 @@
-"""How a U-Net steps down from a patch: strides and kernels that follow the voxels' size."""
+"""Strides and kernels of a U-Net, derived from the patch and the size of its voxels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MINIMUM_SIZE = 4
 def derive_strides(patch_size: Triple, spacing_mm: Spacing, levels: int) -> tuple[Triple, ...]:
     """Return by how much each level is coarser than the one before it, so that voxels grow towards cubes.
 
-    As nnU-Net plans (Isensee et al., Nature Methods 2021): an axis is halved where it keeps at least `MINIMUM_SIZE`
-    voxels and its spacing is below twice the finest spacing of the axes that can be halved. Odd sizes are rounded up.
+    An axis is halved if it keeps at least `MINIMUM_SIZE` voxels and its spacing is below twice the finest spacing of
+    the axes that can be halved, as in nnU-Net (Isensee et al., Nature Methods 2021). Odd sizes are rounded up.
 
     Args:
         patch_size: Voxels of a patch.
         spacing_mm: Size of a voxel.
-        levels: How many levels at most, the full-size one included; a small patch gets fewer.
+        levels: The largest number of levels, full size included; a small patch gets fewer.
 
     Returns:
-        One stride a level; the first is (1, 1, 1).
+        One stride per level; the first is (1, 1, 1).
 
     Raises:
         RecipeError: The patch has a single voxel.

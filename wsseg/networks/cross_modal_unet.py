@@ -15,26 +15,26 @@ from wsseg.networks._strides import derive_kernels
 
 
 class CrossModalUnet(Network):
-    """A shared stream that takes in, at every level, the encoder features of the networks it fuses, and is decoded.
+    """A shared stream that joins, at every level, the encoder features of the networks it fuses, and is decoded.
 
     With f_1..f_M the fused networks' maps at level l, Phi the fusion block and f_S the shared stream's own map:
 
         u_l = Conv(cat(Phi(f_1..f_M), f_1..f_M, f_S^l)),    f_S^(l+1) = Down(u_l),    skips u_l;  no f_S at level 0.
 
-    With `fusion: gated` Phi is Conv(cat(w_1 f_1, ..., w_M f_M)), w = sigmoid(Conv(cat f_m)), one gate map a
-    stream. A network with nothing visible has no say in a slot, so the result is the same whatever its maps hold.
+    With `fusion: gated` Phi is Conv(cat(w_1 f_1, ..., w_M f_M)), w = sigmoid(Conv(cat f_m)), one gate map per stream.
+    A network without a visible modality has no influence in a slot, whatever its maps hold.
 
-    CmFNet-style, a reconstruction: of CmFNet (Meng et al., arXiv 2506.18042) only the abstract is public, which names
-    a modality-specific and a cross-modal network and no block of theirs. The form follows the closest published
+    CmFNet-style, a reconstruction: only the abstract of CmFNet (Meng et al., arXiv 2506.18042) is public. It names a
+    modality-specific and a cross-modal network, but none of their blocks. The form follows the closest published
     relative, F2Net (IEEE JBHI 2023), which sums the gated maps instead.
 
     Args:
-        setting: What the engine knows.
-        fusion: The block at each level: the name of a file in wsseg/networks/fusion.
-        features: Width of the shared stream's finest level, which doubles at each next one up to the fused networks'
-            greatest; the fused networks' own widths without it.
-        deep_supervision: While training, give logits of the coarser decoder levels too.
-        detach: Keep this network's losses from training the networks it fuses.
+        setting: Passed by wsseg.
+        fusion: The fusion block of every level, by the name of its file in wsseg/networks/fusion.
+        features: Number of feature maps at the finest level of the shared stream, at least 1; it doubles at each
+            coarser level up to the largest of the fused networks. Without it the widths are theirs.
+        deep_supervision: Whether the coarser decoder levels give logits too, while training.
+        detach: Whether the losses of this network leave the networks it fuses unchanged.
 
     Raises:
         RecipeError: It fuses nothing, reads an image, fuses networks of unlike strides or widths, or the fusion block
@@ -59,11 +59,13 @@ class CrossModalUnet(Network):
         self.modalities = tuple(sorted({channel for network in fused for channel in network.modalities}))
         self.strides = fused[0].strides
         kernels = derive_kernels(self.strides, setting.patch_size, setting.spacing_mm)
-        taken = fused[0].encoder_features
-        self.encoder_features = widths = double_widths(features, max(taken), len(taken)) if features else taken
-        self.fusions = fusion_blocks(fusion, len(fused), taken)
+        fused_widths = fused[0].encoder_features
+        self.encoder_features = widths = (
+            double_widths(features, max(fused_widths), len(fused_widths)) if features else fused_widths
+        )
+        self.fusions = fusion_blocks(fusion, len(fused), fused_widths)
         self.mixes = nn.ModuleList(
-            convolution((len(fused) + 1) * taken[i] + (widths[i] if i else 0), widths[i], kernels[i])
+            convolution((len(fused) + 1) * fused_widths[i] + (widths[i] if i else 0), widths[i], kernels[i])
             for i in range(len(widths))
         )
         self.downs = nn.ModuleList(
@@ -73,21 +75,21 @@ class CrossModalUnet(Network):
         self.decoder_features = self.decoder.features
 
     def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
-        """Segment by the encoder maps of the fused networks' outputs; valid where any of those is.
+        """Segment from the encoder maps of the fused networks; valid where at least one of these is valid.
 
         Args:
-            image: Not looked at.
-            visible: Not looked at; the fused outputs say what is valid.
+            image: Not used.
+            visible: Not used; the fused outputs hold what is valid.
             others: Outputs that hold at least those of the fused networks, each with its maps under its own name.
         """
         valid = torch.stack([others[name].valid for name in self.fuses], 1)
         maps: list[Tensor] = []
         for level in range(len(self.mixes)):
             streams = self._streams(others, level)
-            met = [self.fusions[level](streams, valid).map, *streams]
+            joined = [self.fusions[level](streams, valid).map, *streams]
             if level:
-                met.append(self.downs[level - 1](maps[-1]))
-            maps.append(self.mixes[level](torch.cat(met, 1)))
+                joined.append(self.downs[level - 1](maps[-1]))
+            maps.append(self.mixes[level](torch.cat(joined, 1)))
         output: Output = self.decoder(maps, valid.any(1), self.modalities, {self.name: tuple(maps)})
         return output
 
@@ -99,7 +101,7 @@ class CrossModalUnet(Network):
 
 
 def _refuse(setting: NetworkSetting) -> None:
-    """Name what a recipe asks of a cross_modal_unet that it cannot do."""
+    """Raise RecipeError with everything a recipe asks of a cross_modal_unet that it cannot do."""
     where = f"networks.{setting.name}"
     faults = []
     if setting.reads:

@@ -1,4 +1,4 @@
-"""One network for several modalities: an encoder each, streams that meet at every level, one decoder."""
+"""One network for several modalities: an encoder for each, fusion at every level, one decoder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from wsseg.networks._strides import derive_kernels, derive_strides
 
 
 class FusionUnet(Network):
-    """A U-Net with one encoder a modality, whose streams are fused at every level and decoded once.
+    """A U-Net with one encoder per modality, whose streams are fused at every level and decoded once.
 
-    At level l the stages give f_1..f_M; the fusion block makes of them the decoder's skip, and the streams that the
-    next stages go on with. A modality that is not visible has no say, so the network works with any of them missing.
+    At level l the stages give f_1..f_M. The fusion block returns the skip of the decoder, and the streams that the next
+    stages continue with. A modality that is not visible has no influence, so any of them may be missing.
 
     Args:
-        setting: What the engine knows.
-        fusion: The block at each level: the name of a file in wsseg/networks/fusion.
-        features: Width of the finest level; it doubles at each next one.
-        maximum_features: No level is wider.
-        levels: How many levels at most; a small patch gets fewer.
-        deep_supervision: While training, give logits of the coarser decoder levels too.
+        setting: Passed by wsseg.
+        fusion: The fusion block of every level, by the name of its file in wsseg/networks/fusion.
+        features: Number of feature maps at the finest level, at least 1; it doubles at each coarser level.
+        maximum_features: The largest number of feature maps of a level, at least 1.
+        levels: The largest number of levels, at least 1, full size included; a small patch gets fewer.
+        deep_supervision: Whether the coarser decoder levels give logits too, while training.
 
     Raises:
         RecipeError: It reads fewer than two modalities, fuses networks, or the fusion block does not exist.
@@ -57,7 +57,7 @@ class FusionUnet(Network):
         self.decoder_features = self.decoder.features
 
     def forward(self, image: Tensor, visible: Tensor, others: Mapping[str, Output]) -> Output:
-        """Segment by whatever is visible of the modalities it reads; valid where any is. See `Network.forward`.
+        """Segment from the visible modalities it reads; valid where at least one is visible. See `Network.forward`.
 
         The encoder maps are the fused ones under the network's own name, and each modality's stream under its name.
         """
@@ -75,7 +75,7 @@ class FusionUnet(Network):
 
 
 def _refuse(setting: NetworkSetting) -> None:
-    """Name what a recipe asks of a fusion_unet that it cannot do."""
+    """Raise RecipeError with everything a recipe asks of a fusion_unet that it cannot do."""
     where = f"networks.{setting.name}"
     faults = []
     if setting.fuses:

@@ -16,19 +16,21 @@ from wsseg.networks._strides import derive_kernels, derive_strides
 class Unet(Network):
     """A modality-specific network: a U-Net with a residual encoder; several modalities are fused at its input.
 
-    Encoder levels are residual blocks of two convolutions, decoder levels a transposed convolution, the skip and one
-    convolution; instance norm, leaky ReLU; strides and kernels follow patch and spacing (as nnU-Net: Isensee et al.,
-    Nature Methods 2021). Channels that are not visible count as 0.
+    An encoder level is a residual block of two convolutions, a decoder level a transposed convolution, the skip and one
+    convolution; with instance norm and leaky ReLU. Strides and kernels follow patch and spacing. Channels that are not
+    visible count as 0.
 
     Args:
-        setting: What the engine knows.
-        features: Width of the finest level; it doubles at each next one.
-        maximum_features: No level is wider.
-        levels: How many levels at most; a small patch gets fewer.
-        deep_supervision: While training, give logits of the coarser decoder levels too.
+        setting: Passed by wsseg.
+        features: Number of feature maps at the finest level, at least 1; it doubles at each coarser level.
+        maximum_features: The largest number of feature maps of a level, at least 1.
+        levels: The largest number of levels, at least 1, full size included; a small patch gets fewer.
+        deep_supervision: Whether the coarser decoder levels give logits too, while training.
 
     Raises:
         RecipeError: It reads nothing, or fuses networks.
+
+    Source: nnU-Net (Isensee et al., Nature Methods 2021).
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Unet(Network):
 
 
 def _refuse(setting: NetworkSetting) -> None:
-    """Name what a recipe asks of a unet that it cannot do."""
+    """Raise RecipeError with everything a recipe asks of a unet that it cannot do."""
     where = f"networks.{setting.name}"
     faults = []
     if setting.fuses:

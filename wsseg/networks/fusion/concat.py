@@ -1,4 +1,4 @@
-"""Streams side by side, and a convolution that learns what to take of each."""
+"""Concatenation, and a convolution that learns what to take from each stream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from wsseg.networks._stages import convolution, zero_unless
 
 
 class Concat(Fusion):
-    """The plainest fusion: F = Conv1(cat(d_1 f_1, ..., d_M f_M)), d_m = 1 where stream m is visible and 0 elsewhere.
+    """The simplest fusion: F = Conv1(cat(d_1 f_1, ..., d_M f_M)), d_m = 1 where stream m is visible and 0 elsewhere.
 
-    The convolution has a kernel of 1, instance norm and leaky ReLU. The streams go on as they came.
+    The convolution has a kernel of 1, instance norm and leaky ReLU. The streams continue unchanged.
 
     Args:
-        setting: How many streams of how many features meet.
+        setting: Passed by the network.
     """
 
     def __init__(self, setting: FusionSetting) -> None:

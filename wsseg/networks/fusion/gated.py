@@ -1,4 +1,4 @@
-"""Every stream weighed, voxel by voxel, by a gate that has seen all of them."""
+"""Every stream weighted, voxel by voxel, by a gate computed from all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsseg.networks._stages import convolution, zero_unless
 
 
 class Gated(Fusion):
-    """Gates that bear missing modalities.
+    """Weight each stream by a learned gate, with modalities missing or not.
 
     With d_m = 1 where stream m is visible and 0 elsewhere:
 
@@ -23,7 +23,7 @@ class Gated(Fusion):
     Source: RobustSeg (Chen et al., MICCAI 2019).
 
     Args:
-        setting: How many streams of how many features meet.
+        setting: Passed by the network.
     """
 
     def __init__(self, setting: FusionSetting) -> None:
