@@ -1,1 +1,1 @@
-"""Predictions x references -> scores and pictures."""
+"""Scores (Dice, hd95, assd, nsd, volumes) and comparisons of runs."""

@@ -1,1 +1,1 @@
-"""One file = one `use:` of a recipe."""
+"""Networks: each file is one `use:` of a recipe. Files that begin with `_` are shared."""

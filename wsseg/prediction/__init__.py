@@ -1,1 +1,1 @@
-"""Sliding window -> label maps on each input's own grid."""
+"""Prediction in overlapping sliding windows, and label maps on the grid of each input."""

@@ -24,9 +24,9 @@ GROUPS = {
 """Key of a group of plug-ins -> its package, and the class of the keys that every entry has."""
 SENTENCES = {
     "fusion": "Fusion blocks: what the key `fusion` of a network that fuses can name.",
-    "annotations": "Annotation protocols: what `kind` of a file for `wsseg annotate simulate` can name.",
+    "annotations": "Annotation protocols: values of the required key `kind` in a file for `wsseg annotate simulate`.",
 }
-SHARED_BY_PROTOCOLS = ("name", "kind", "seed", "seconds")
+SHARED_BY_PROTOCOLS = ("name", "seed", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,7 @@ def plugin_setting(path: Path, key: str, entry: str = "") -> Setting:
     own = [
         replace(setting, shared=setting.name in SHARED_BY_PROTOCOLS and key.startswith("annotations."))
         for setting in class_settings(path, name, key)
+        if setting.name != "kind"  # it names the protocol itself
     ]
     common = class_settings(PACKAGE / "recipe/schema.py", entry, key) if entry else ()
     children = (*own, *(replace(setting, shared=True) for setting in common))

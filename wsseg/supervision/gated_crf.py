@@ -1,4 +1,4 @@
-"""Neighbours that look alike get the same class."""
+"""Neighbouring voxels of similar intensity are led to the same class."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def _projections(setting: TermSetting) -> nn.ModuleDict:
     if bare:
         raise RecipeError(
             f"supervision.{setting.name}: form feature compares decoder features, and {', '.join(bare)} has none: "
-            "choose another form, or leave it out by `on`"
+            "choose another form, or leave it out of `networks`"
         )
     width = min(widths[0] for widths in setting.decoder_features.values())
     projections = nn.ModuleDict()

@@ -1,4 +1,4 @@
-"""Networks teach each other their soft predictions."""
+"""Each network learns the softened predictions of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoder features of one class gather, those of different classes part."""
+"""Contrast of decoder features with class prototypes from a memory (InfoNCE)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class PrototypeContrast(Term):
         if bare:
             raise RecipeError(
                 f"supervision.{setting.name}: it contrasts decoder features, and {', '.join(bare)} has none: "
-                "leave it out by `on`"
+                "leave it out of `networks`"
             )
         self.names, self.classes = tuple(setting.decoder_features), setting.classes
         self.temperature, self.anchors, self.threshold = temperature, anchors, threshold

@@ -1,1 +1,1 @@
-"""Runs beside each other: what one learned more than another, case by case, and how sure that is."""
+"""Comparison of runs: paired differences case by case, with intervals and tests, and the report."""

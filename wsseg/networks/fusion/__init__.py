@@ -1,1 +1,1 @@
-"""One file = one `fusion:` of a recipe."""
+"""Fusion blocks: each file is one `fusion:` of a recipe."""
