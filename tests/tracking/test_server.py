@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from wsseg.core.errors import DataError
 from wsseg.tracking.sync import sync
@@ -45,7 +45,7 @@ def compose() -> dict[str, Any]:
             default[1:] if default.startswith("-") else pytest.fail(f"{name} is not filled in")
         )
 
-    found: dict[str, Any] = yaml.safe_load(re.sub(r"\$\{([^}]*)\}", fill, text))
+    found: dict[str, Any] = YAML(typ="safe").load(re.sub(r"\$\{([^}]*)\}", fill, text))
     return found
 
 
