@@ -23,11 +23,10 @@ def simulate(
     workers: Workers = None,
 ) -> None:
     """Simulate sparse annotation from the dense labels in labelsTr; written to DATASET/annotations/PROTOCOL/."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import annotate
-        from wsseg.core.terminal import Terminal
 
-        annotate.simulate(dataset, protocol, workers, Terminal())
+        annotate.simulate(dataset, protocol, workers, terminal)
 
 
 @app.command()
@@ -41,11 +40,10 @@ def show(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("annotation.png"),
 ) -> None:
     """Write a picture of one annotated case: strokes and the outlines of the dense label on the image."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import annotate
-        from wsseg.core.terminal import Terminal
 
-        annotate.show(dataset, annotation, case, channel, out, Terminal())
+        annotate.show(dataset, annotation, case, channel, out, terminal)
 
 
 @app.command()
@@ -60,11 +58,10 @@ def measure(
     workers: Workers = None,
 ) -> None:
     """Measure the strokes of annotation sets: number, length, thickness, distance to the border."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import annotate
-        from wsseg.core.terminal import Terminal
 
-        annotate.measure(dataset, sets, axis, workers, Terminal())
+        annotate.measure(dataset, sets, axis, workers, terminal)
 
 
 @app.command("import")
@@ -96,12 +93,11 @@ def import_(
     ] = None,
 ) -> None:
     """Import annotation made with other tools into DATASET/annotations/NAME/."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import annotate
-        from wsseg.core.terminal import Terminal
 
         options = annotate.ImportOptions(name, unpainted, map or (), overlap or (), labels, grid)
-        annotate.import_(dataset, sources, options, Terminal())
+        annotate.import_(dataset, sources, options, terminal)
 
 
 @app.command()
@@ -114,8 +110,7 @@ def export(
     dataset: Annotated[Path | None, typer.Option(help="The dataset that names the classes.")] = None,
 ) -> None:
     """Export label maps for other tools, with names and colours."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import annotate
-        from wsseg.core.terminal import Terminal
 
-        annotate.export(folder, out, format, dataset, Terminal())
+        annotate.export(folder, out, format, dataset, terminal)

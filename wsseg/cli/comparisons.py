@@ -31,17 +31,14 @@ def compare(
     plugin: Plugins = None,
 ) -> None:
     """Train recipes on the same folds and seeds, and report each one's difference from the reference."""
-    with clean_exit(COMPARISON_RESUMABLE):
+    with clean_exit(COMPARISON_RESUMABLE, plugins=plugin) as terminal:
         from wsseg.commands import _candidates, compare
-        from wsseg.core.terminal import Terminal
-        from wsseg.recipe.outside import use_files
 
-        with use_files(plugin or []):
-            request = compare.ComparisonRequest(
-                candidates=_candidates.read_candidates(recipes), out=out, against=against, folds=folds, seeds=seeds,
-                execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
-            )  # fmt: skip
-            compare.compare(request, compare.typed_command(sys.argv), Terminal())
+        request = compare.ComparisonRequest(
+            candidates=_candidates.read_candidates(recipes), out=out, against=against, folds=folds, seeds=seeds,
+            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+        )  # fmt: skip
+        compare.compare(request, compare.typed_command(sys.argv), terminal)
 
 
 def ablate(
@@ -56,14 +53,11 @@ def ablate(
     plugin: Plugins = None,
 ) -> None:
     """Train a recipe without each of its terms in turn, and report which of them help."""
-    with clean_exit(COMPARISON_RESUMABLE):
+    with clean_exit(COMPARISON_RESUMABLE, plugins=plugin) as terminal:
         from wsseg.commands import ablate, compare
-        from wsseg.core.terminal import Terminal
-        from wsseg.recipe.outside import use_files
 
-        with use_files(plugin or []):
-            request = ablate.AblationRequest(
-                recipe=recipe, overrides=tuple(overrides or ()), out=out, folds=folds, seeds=seeds,
-                execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
-            )  # fmt: skip
-            ablate.ablate(request, compare.typed_command(sys.argv), Terminal())
+        request = ablate.AblationRequest(
+            recipe=recipe, overrides=tuple(overrides or ()), out=out, folds=folds, seeds=seeds,
+            execution=compare.ExecutionOptions(on=on, jobs=jobs, gpus=gpus),
+        )  # fmt: skip
+        ablate.ablate(request, compare.typed_command(sys.argv), terminal)

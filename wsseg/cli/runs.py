@@ -19,13 +19,10 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train a recipe, score its held-out cases, and keep the run."""
-    with clean_exit():
+    with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.train import train as run
-        from wsseg.core.terminal import Terminal
-        from wsseg.recipe.outside import use_files
 
-        with use_files(plugin or []):
-            run(recipe, overrides or [], run_dir, resume, Terminal())
+        run(recipe, overrides or [], run_dir, resume, terminal)
 
 
 def predict(
@@ -39,13 +36,10 @@ def predict(
     plugin: Plugins = None,
 ) -> None:
     """Segment new cases with a finished run."""
-    with clean_exit():
+    with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.predict import predict as run_command
-        from wsseg.core.terminal import Terminal
-        from wsseg.recipe.outside import use_files
 
-        with use_files(plugin or []):
-            run_command(run, images, out, probabilities, mirror, Terminal())
+        run_command(run, images, out, probabilities, mirror, terminal)
 
 
 def evaluate(
@@ -55,22 +49,18 @@ def evaluate(
     tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of nsd in mm.")] = 2.0,
 ) -> None:
     """Score label maps against dense references: dice, hd95_mm, assd_mm, nsd, volumes."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands.evaluate import evaluate as run
-        from wsseg.core.terminal import Terminal
 
-        run(predictions, references, out, tolerance_mm, Terminal())
+        run(predictions, references, out, tolerance_mm, terminal)
 
 
 def check(recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None) -> None:
     """Report every fault of a recipe and its data, without training."""
-    with clean_exit():
+    with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.check import check as run
-        from wsseg.core.terminal import Terminal
-        from wsseg.recipe.outside import use_files
 
-        with use_files(plugin or []):
-            run(recipe, overrides or [], Terminal())
+        run(recipe, overrides or [], terminal)
 
 
 def sync(
@@ -82,11 +72,10 @@ def sync(
     ] = None,
 ) -> None:
     """Send runs to an MLflow store, e.g. from the local one to a team's server; partly sent runs are completed."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands.sync import sync as run
-        from wsseg.core.terminal import Terminal
 
-        run(runs, to, Terminal())
+        run(runs, to, terminal)
 
 
 def audit(
@@ -98,14 +87,13 @@ def audit(
     answers: Annotated[Path | None, typer.Option(help="The completed points.csv: estimate Dice from it.")] = None,
 ) -> None:
     """Estimate Dice without dense masks: sample points for a person to label, then read the answers."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import audit
-        from wsseg.core.terminal import Terminal
 
         if answers is None:
-            audit.draw_points(run, images, out, points, seed, Terminal())
+            audit.draw_points(run, images, out, points, seed, terminal)
         else:
-            audit.estimate_dice(run, answers, out, Terminal())
+            audit.estimate_dice(run, answers, out, terminal)
 
 
 def recipes(
@@ -117,14 +105,13 @@ def recipes(
     ] = None,
 ) -> None:
     """List the recipes and annotation protocols that come with wsseg, or copy one."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import recipes
-        from wsseg.core.terminal import Terminal
 
         if copy is None:
-            recipes.recipes(Terminal())
+            recipes.recipes(terminal)
         else:
-            recipes.copy(*copy, Terminal())
+            recipes.copy(*copy, terminal)
 
 
 def settings(
@@ -134,13 +121,12 @@ def settings(
     ] = None,
 ) -> None:
     """Explain the keys of a recipe, of its plug-ins and of annotation protocols: values, default, meaning."""
-    with clean_exit():
+    with clean_exit() as terminal:
         from wsseg.commands import settings as command
-        from wsseg.core.terminal import Terminal
 
         if docs is None:
-            command.settings(key, Terminal())
+            command.settings(key, terminal)
         else:
             from wsseg.cli import app, reference
 
-            command.write(docs, {"settings.md": command.markdown(), "commands.md": reference.markdown(app)}, Terminal())
+            command.write(docs, {"settings.md": command.markdown(), "commands.md": reference.markdown(app)}, terminal)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from wsseg.core.errors import FaultsError
+
+if TYPE_CHECKING:
+    from wsseg.core.terminal import Terminal
 
 RESUMABLE = "repeat the command to continue (train: add --run-dir and --resume)"
 COMPARISON_RESUMABLE = "finished runs are kept; repeat the command to continue with the others"
@@ -23,17 +28,21 @@ _REMEDIES = {
 
 
 @contextmanager
-def clean_exit(after_interrupt: str = RESUMABLE) -> Iterator[None]:
-    """Print faults as lines on stderr and set the exit code.
+def clean_exit(after_interrupt: str = RESUMABLE, plugins: Sequence[Path] | None = None) -> Iterator[Terminal]:
+    """Yield the terminal to report to; print faults as lines on stderr and set the exit code.
 
     Exit codes: 2 for faults in the input (as for a misspelt option), 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         after_interrupt: Printed after Ctrl-C: how to continue.
+        plugins: Files whose plug-ins recipes may name in the body.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
-        yield
+        with _plugins_of(plugins) if plugins else nullcontext():
+            from wsseg.core.terminal import Terminal
+
+            yield Terminal()
     except FaultsError as error:
         for fault in error.faults:
             typer.echo(f"error: {fault}", err=True)
@@ -44,6 +53,12 @@ def clean_exit(after_interrupt: str = RESUMABLE) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(f"stopped; {after_interrupt}", err=True)
         raise typer.Exit(130) from None
+
+
+def _plugins_of(files: Sequence[Path]) -> AbstractContextManager[None]:
+    from wsseg.recipe.outside import use_files  # late, as --help needs no recipe
+
+    return use_files(files)
 
 
 def describe_os_error(error: OSError) -> str:
