@@ -50,7 +50,7 @@ def open_tracker(run_dir: Path, messages: list[str], **parameters: object) -> Tr
     tags = {"git_commit": "abc", "mlflow.note.content": "a note"}
     return Tracker.open(
         run_dir, experiment="npc", run_name="first", parameters=parameters, tags=tags, say=messages.append
-    )  # fmt: skip
+    )
 
 
 def test_processes_that_create_the_store_at_once_all_get_it(raced: tuple[Path, list[tuple[int, str, str]]]) -> None:

@@ -56,9 +56,7 @@ def components(label: Labels, value: int) -> Iterator[Component]:
 def grow_box(box: Box, margin_mm: float, spacing_mm: Spacing, shape: Sequence[int]) -> Box:
     """Return a box with a margin on all sides, in whole voxels, clipped to the volume."""
     steps = (int(margin_mm / mm + _TOLERANCE_MM) for mm in spacing_mm)
-    x, y, z = (
-        slice(max(e.start - k, 0), min(e.stop + k, n)) for e, k, n in zip(box, steps, shape, strict=True)
-    )  # fmt: skip
+    x, y, z = (slice(max(e.start - k, 0), min(e.stop + k, n)) for e, k, n in zip(box, steps, shape, strict=True))
     return x, y, z
 
 

@@ -82,9 +82,7 @@ def compare(
     if not all(task.done.is_file() for task in tasks.values()):
         _check_references(candidates)
     execution = request.execution
-    outcomes = run_tasks(
-        list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report
-    )  # fmt: skip
+    outcomes = run_tasks(list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
     if failed:
         raise DataError([*failed, "finished runs are kept: repeat the command to continue with the others"])
@@ -196,4 +194,4 @@ def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFa
             f"Compared with wsseg {versions()['wsseg']}, commit {git_commit(Path(__file__).parent) or 'unknown'}.",
         ),
         commands=(command,),
-    )  # fmt: skip
+    )

@@ -67,9 +67,7 @@ def run_tasks(
     return _run(tasks, context, retries, report)
 
 
-def _faults(
-    tasks: Sequence[Task], executor: str, settings: str, jobs: int, gpus: float, retries: int
-) -> list[str]:  # fmt: skip
+def _faults(tasks: Sequence[Task], executor: str, settings: str, jobs: int, gpus: float, retries: int) -> list[str]:
     """Return what is wrong with the arguments of `run_tasks`."""
     faults = []
     if executor not in ("local", "ray", "slurm"):

@@ -84,7 +84,7 @@ _ORGANS = (
     Shape("cartilage", (0, 10, -64), (16, 15, 17), (0, 0)),
     Shape("mucosa", (0, 10, -64), (13, 12, 18), (0, 0)),
     Shape("air", (0, 10, -62), (9, 9, 24), (0, 0)),
-)  # fmt: skip
+)
 _CASE_TURN = 0.06
 _CASE_SCALE = 0.06
 _CASE_WARP_MM = 2.0

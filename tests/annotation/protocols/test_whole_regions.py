@@ -109,9 +109,7 @@ def test_overlapping_boxes_leave_both_cores() -> None:
 
 def ends_of(drawing: SimulatedAnnotation, value: int) -> list[tuple[int, int]]:
     there = drawing.label == value
-    return [
-        (int(n[0]), int(n[-1])) for n in (np.flatnonzero(there.any(tuple({0, 1, 2} - {a}))) for a in range(3))
-    ]  # fmt: skip
+    return [(int(n[0]), int(n[-1])) for n in (np.flatnonzero(there.any(tuple({0, 1, 2} - {a}))) for a in range(3))]
 
 
 def test_extreme_points_reach_as_far_as_the_class_and_are_joined_inside() -> None:

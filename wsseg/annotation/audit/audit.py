@@ -103,7 +103,7 @@ def draw_points(
     listed = [
         points_file.point_at(number, name, voxel.index, grids[voxel.case])
         for number, (name, _, voxel) in enumerate(ordered, 1)
-    ]  # fmt: skip
+    ]
     sampled = Design(sampled.predicted_mm3, sampled.strata, tuple(voxel for _, _, voxel in ordered))
     by_name = {case.name: grid for case, grid in zip(cases, grids, strict=True)}
     with whole_folder(out) as folder:
@@ -244,7 +244,7 @@ def _parse_design(record: Mapping[str, Any]) -> tuple[list[str], list[Stratum], 
     strata = [
         Stratum(VoxelGroup(s["own"], s["nearest"], s["band"]), float(s["volume_mm3"]), int(s["points"]))
         for s in record["strata"]
-    ]  # fmt: skip
+    ]
     points = []
     for p in record["points"]:
         (i, j, k), (x, y, z) = p["voxel"], p["ras_mm"]

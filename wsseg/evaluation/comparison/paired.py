@@ -257,7 +257,7 @@ def _difference(
     reference: CaseValues,
     patients: Mapping[str, str],
     seed: int,
-) -> Difference:  # fmt: skip
+) -> Difference:
     paired = {case: {s: value - reference[case][s] for s, value in by_seed.items()} for case, by_seed in values.items()}
     by_case = {case: fmean(by_seed.values()) for case, by_seed in paired.items()}
     differences, patient_of = list(by_case.values()), [patients[case] for case in by_case]
