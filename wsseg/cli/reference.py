@@ -14,6 +14,22 @@ HEAD = """# Commands
 Every command with its arguments and options. This page is generated from the command line itself:
 `wsseg settings --docs docs/reference`. `wsseg COMMAND --help` prints the same in the terminal.
 """
+TAIL = """
+## Exit codes and environment variables
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 2 | a fault in a recipe, in the data or in the options; each is a line that begins with `error:` |
+| 130, 143 | stopped by Ctrl-C, by SIGTERM; the same command continues (`train`: with `--resume`) |
+
+| variable | meaning |
+|---|---|
+| `MLFLOW_TRACKING_URI` | The MLflow store that runs are sent to, see [Runs in MLflow](../../mlflow/README.md). |
+| `WSSEG_CACHE` | Folder of preprocessed cases; default: `wsseg/` in the user's cache directory. It can be deleted. |
+| `WSSEG_THREADS` | Largest number of CPU threads of a process. |
+| `WSSEG_SILENCE_S` | Seconds after which a silent process of a distributed training counts as lost; default 120. |
+"""
 METAVARS = {str: "TEXT", int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
@@ -28,7 +44,7 @@ class Parameter(NamedTuple):
 
 def markdown(app: typer.Typer) -> str:
     """Return the page of a command line."""
-    return "\n".join([HEAD, *_sections(app, "wsseg")])
+    return "\n".join([HEAD, *_sections(app, "wsseg")]).rstrip("\n") + f"\n{TAIL}"
 
 
 def _sections(app: typer.Typer, words: str) -> Iterator[str]:
