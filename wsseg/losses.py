@@ -1,8 +1,8 @@
 """The losses of wsseg as plain functions, for any training loop in PyTorch: tensors in, a scalar out.
 
 Each function holds the formula of the term of the same name in a recipe's `supervision`. Labels are int64 maps in which
-a voxel that nobody annotated is 255 (`wsseg.core.cases.IGNORE`). Arguments named `inside` mark padding beyond the
-volume, `valid` the slots of the batch in which a network has seen one of its modalities.
+unannotated voxels are 255 (`wsseg.core.cases.IGNORE`). Arguments named `inside` are False in padding beyond the volume;
+arguments named `valid` are True for slots of the batch in which the network had at least one of its modalities.
 """
 
 from wsseg.supervision.entropy import entropy

@@ -193,7 +193,7 @@ def test_a_killed_process_ends_a_training_with_its_number(two, make_dataset, mak
     expected = f"error: rank 1 of 2 (host {host}, pid {second.pid}) is gone; resume with the same command and --resume"
     assert gone == [expected], out + err
     again = CliRunner().invoke(app, [*train, "--resume"])
-    assert again.exit_code == 2 and "was begun by 2 processes together, here are 1" in again.stderr
+    assert again.exit_code == 2 and "started with 2 processes" in again.stderr
 
 
 def test_a_process_that_hangs_ends_the_other_with_its_number(two) -> None:

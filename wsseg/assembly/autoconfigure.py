@@ -1,4 +1,4 @@
-"""Choose patch size and network width from the data and a memory budget, where a recipe leaves them out."""
+"""Choose patch size and network width from the data and a memory budget if a recipe leaves them out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GB = 1e9
 
 
 class PatchAndWidth(NamedTuple):
-    """A candidate: a patch size, and the width of the networks that name none (None if all do)."""
+    """A candidate: a patch size, and the width of the networks without `features` (None if all have it)."""
 
     patch_size: Triple
     features: int | None
@@ -53,7 +53,7 @@ def plan(recipe: Recipe, prepared: PreparedData, report: Reporter) -> Recipe:
     - Patch size given: widths 8, 12, 16, 24, 32, 48, 64.
     - Features given: the patches of `patch_sizes`.
     - Neither: the patches at width 32, as long as each in-plane axis (spacing below twice the finest) has 32 voxels or
-      spans the whole volume. At the smallest of these patches widths 24, 16, 12, 8 follow, and only then smaller
+      spans the whole volume. At the smallest of these patches widths 24, 16, 12, 8 follow, and then smaller
       patches.
 
     Raises:
@@ -99,7 +99,7 @@ def decided(before: Recipe, after: Recipe) -> dict[str, Any]:
 
 
 def unnamed_widths(recipe: Recipe) -> tuple[str, ...]:
-    """Return the networks whose width is to be planned: they read modalities and take `features`, but name none."""
+    """Return the networks whose width is planned: they read modalities, and `features` is left out."""
     names = []
     for name, entry in recipe.networks.items():
         plugin = plugins.find("networks", entry.use or name, Network)  # type: ignore[type-abstract]
@@ -117,7 +117,7 @@ def cost_of(recipe: Recipe, preprocessing: Preprocessing, classes: int, precisio
 def candidates(
     patch_size: Triple | None, widths: bool, shape: Triple, spacing_mm: Spacing, levels: int
 ) -> tuple[PatchAndWidth, ...]:
-    """Return the candidates of `plan`, smallest first. `widths`: some network names no width."""
+    """Return the candidates of `plan`, smallest first. `widths`: some network has no `features`."""
     if patch_size is not None:
         return tuple(PatchAndWidth(patch_size, width) for width in WIDTHS)
     patches = patch_sizes(shape, spacing_mm, levels)
@@ -137,7 +137,7 @@ def candidates(
 
 
 def start_size(shape: Triple, spacing_mm: Spacing) -> Triple:
-    """Return the largest patch that is tried: a physical cube of 256³ voxels, cut to the median volume.
+    """Return the largest candidate patch: a physical cube of 256³ voxels, cut to the median volume.
 
     p_i = min(m_i, 256 * g / s_i), g = (s_1 s_2 s_3)^(1/3), m the median shape and s the spacing; at least 4 voxels (an
     axis of one voxel stays one: the volumes are flat).
@@ -179,7 +179,7 @@ def patch_sizes(shape: Triple, spacing_mm: Spacing, levels: int) -> tuple[Triple
 
 @dataclass(frozen=True)
 class Choice:
-    """The index of the chosen candidate and its cost; the first one's if not even that fits."""
+    """The index of the chosen candidate and its cost; those of the first candidate if none fits."""
 
     index: int
     cost: float

@@ -54,7 +54,7 @@ def find_root(root: str, report: Reporter) -> Path:
 
 def phantom_strokes(label: Labels, case: str) -> Labels:
     """Return the strokes of a case of an embedded phantom: those of `annotations/strokes.yaml`."""
-    spacing_mm = (1.0, 1.0, 1.0)  # its strokes are measured in voxels
+    spacing_mm = (1.0, 1.0, 1.0)  # lengths of these strokes are in voxels
     return PHANTOM_STROKES.draw(DenseCase(case, label, int(label.max()) + 1, spacing_mm)).label
 
 
@@ -76,28 +76,28 @@ def wanted_modalities(recipe: Recipe) -> list[str]:
 
 
 def prepare(recipe: Recipe, report: Reporter) -> PreparedData:
-    """Read, check and preprocess all cases of a recipe's dataset but those of imagesTs.
+    """Read, check and preprocess all cases of a recipe's dataset except those of imagesTs.
 
     Raises:
         DataError: With all faults of all files.
     """
     dataset = open_dataset(recipe.data, wanted_modalities(recipe), report)
-    parts = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
-    spacing = recipe.data.spacing_mm or median_spacing(parts.training)
+    fold = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
+    spacing = recipe.data.spacing_mm or median_spacing(fold.training)
     stored: dict[str, cache.CachedCase] = {}
     faults: list[str] = []
     with collecting(faults):
-        stored |= {s.case.name: s for s in cache.store(dataset, [*parts.training, *parts.held_out], spacing, report)}
-    if faults := faults + reference_faults(dataset, parts.held_out, report):
+        stored |= {s.case.name: s for s in cache.store(dataset, [*fold.training, *fold.held_out], spacing, report)}
+    if faults := faults + reference_faults(dataset, fold.held_out, report):
         raise DataError(faults)
-    training = tuple(stored[case.name] for case in parts.training)
+    training = tuple(stored[case.name] for case in fold.training)
     fingerprint = cache.fingerprint(dataset, training)
     kinds = {m.name: m.kind for m in dataset.modalities}
     preprocessing = Preprocessing(
         modalities=tuple(kinds), kinds=tuple(kinds.values()), spacing_mm=spacing, windows=fingerprint.windows(kinds)
     )
-    held_out = tuple(stored[case.name] for case in parts.held_out)
-    return PreparedData(dataset, parts, training, held_out, fingerprint, preprocessing)
+    held_out = tuple(stored[case.name] for case in fold.held_out)
+    return PreparedData(dataset, fold, training, held_out, fingerprint, preprocessing)
 
 
 def median_spacing(cases: tuple[Case, ...]) -> Spacing:

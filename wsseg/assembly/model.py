@@ -71,7 +71,7 @@ def load_model(run: Path, mirror: bool | None = None) -> Model:
     tensors, notes = read_tensors(run / "weights")
     recipe = recipe_from(notes["recipe"])
     needed = [record for record in notes.get("plugins", []) if record["name"].startswith("networks.")]
-    if faults := faults_against(needed, run):  # terms are not built to predict
+    if faults := faults_against(needed, run):  # prediction does not need the terms
         raise DataError(faults)
     preprocessing = Preprocessing.model_validate(notes["preprocessing"])
     classes = tuple(notes["classes"])

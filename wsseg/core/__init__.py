@@ -1,1 +1,1 @@
-"""What every package stands on: cases, contracts, errors, files, and how the user is spoken to."""
+"""Types and helpers that all packages use: cases, contracts, errors, files and reporters."""

@@ -1,4 +1,4 @@
-"""What a case is, and the label of a voxel that nobody annotated. Imports no torch."""
+"""The type of a case, and the label of unannotated voxels. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IGNORE = 255
-"""The label of a voxel that nobody annotated (torch's and the field's ignore_index)."""
+"""The label of an unannotated voxel (the `ignore_index` of losses in torch)."""
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One examination: its image files by modality, what was drawn in it, and (for evaluation only) the truth.
+    """One examination: its images by modality, its annotation and, for evaluation, its dense reference.
 
     Attributes:
-        name: The case's name, as its files bear it.
-        images: One path a modality of the recipe; None where the case lacks that modality.
-        annotation: The label map to learn from; None where nobody annotated the case.
-        reference: The dense truth; opened by evaluation only, never by a training loader.
-        patient: Cases of one patient never stand on both sides of a split.
-        unannotated_classes: Classes that nobody annotated in the case, though they may be there: label 0 then means
-            background or one of them.
+        name: The name of the case, the common part of its file names.
+        images: One path per modality of the recipe; None if the case lacks the modality.
+        annotation: The label map to learn from; None if the case is not annotated.
+        reference: The dense label map to evaluate on; never read in training.
+        patient: The patient; all cases of a patient are on the same side of a split.
+        unannotated_classes: Classes that were not annotated in the case although they may be visible in it. Label 0
+            then means background or one of these classes.
     """
 
     name: str

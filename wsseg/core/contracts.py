@@ -30,10 +30,10 @@ class Batch:
         annotated_classes: (B, C) bool, False where a class was not annotated in the case: its label 0 then means
             background or one of these classes. Only terms that read classes from the label need it. Background is
             always True.
-        inside: (B, X, Y, Z) bool, False in padding beyond the volume. No term may say anything there, because the image
-            shows nothing; the annotated losses learn only what the label holds there. Sparse cases have background
-            labels in part of their padding: there the label speaks and not the image, and without it a network fills
-            the border and the air with foreground.
+        inside: (B, X, Y, Z) bool, False in padding beyond the volume. Terms that do not use the label have to leave
+            padding out, because the image holds no information there; annotated losses use its label. In sparse cases
+            part of the padding is labelled as background: without this label networks predict foreground at the
+            border and in air.
         spacing_mm: (B, 3) float32, the size of a voxel.
         cases: The name of the case of each slot.
     """
@@ -49,7 +49,7 @@ class Batch:
 
     @classmethod
     def blank(cls, slots: int, modalities: int, classes: int, patch_size: Triple) -> Batch:
-        """Return a batch of B `slots` with the right shapes: image 0, all background, everything visible, 1 mm."""
+        """Return a batch of `slots` slots: image 0, label background, every modality visible, spacing 1 mm."""
         everything = torch.ones(slots, modalities, dtype=torch.bool)
         return cls(
             image=torch.zeros(slots, modalities, *patch_size),
@@ -114,8 +114,8 @@ class NetworkSetting:
 
     Attributes:
         name: Its name in the recipe.
-        reads: Channels of the image it reads directly, by modality, in the order of the recipe.
-        fuses: The networks, built before it, whose features it fuses, by name.
+        reads: Modality -> channel of the image, for the modalities it reads directly, in the order of the recipe.
+        fuses: The networks whose features it fuses, by name; they are built before it.
         classes: C, background included.
         patch_size: Size of a training patch in voxels; strides follow from it and from `spacing_mm`.
         spacing_mm: Voxel size of the patches.
@@ -203,8 +203,8 @@ class TermSetting:
     Attributes:
         name: Its name in the recipe.
         classes: C, background included.
-        decoder_features: Widths of the decoder's maps, finest first, of each network the term looks at.
-        modalities: Channels that each of those networks reads.
+        decoder_features: Network -> widths of its decoder maps, finest first, for the networks of the term.
+        modalities: Network -> channels that it reads.
         spacing_mm: Voxel size of the patches.
     """
 
@@ -218,10 +218,10 @@ class TermSetting:
 class Term(nn.Module, ABC):
     """One line of a recipe's `supervision`: maps a Step to a scalar loss.
 
-    A subclass takes the setting first and the recipe's arguments as keyword-only parameters. It may own parameters
+    A subclass takes the setting first and the recipe's arguments as keyword-only parameters. It may have parameters
     (optimised with the networks) and buffers (a memory); both are saved with the run. `step.outputs` holds only the
-    networks that the recipe names for the term. The loss is a mean over valid slots, and a differentiable 0 where
-    there is nothing to learn from.
+    networks that the recipe names for the term. The loss is a mean over valid slots, and a differentiable 0 if no
+    voxel counts.
 
     In a training over several processes each process holds a part of the batch. Sum over slots with `masked_mean` or
     `all_reduce_sum` of `wsseg.distributed.reduce`, the same number of times in every process, and the loss is that of

@@ -11,7 +11,7 @@ class FaultsError(Exception):
     """One or more faults that the user can fix. The command line prints them and exits with code 2.
 
     Attributes:
-        faults: One line per fault: where, what came, what was expected, what to do.
+        faults: One line per fault: place, value, expectation and remedy.
     """
 
     def __init__(self, faults: str | Sequence[str]) -> None:
@@ -20,7 +20,7 @@ class FaultsError(Exception):
 
 
 class RecipeError(FaultsError):
-    """A recipe or a command's options ask for something impossible."""
+    """A recipe or the options of a command are invalid."""
 
 
 class DataError(FaultsError):
@@ -31,7 +31,7 @@ class DataError(FaultsError):
 def collecting(faults: list[str]) -> Iterator[None]:
     """Append the faults of a `FaultsError` raised in the body to `faults`, and continue after the body.
 
-    Faults that are in the list already are not repeated. Other exceptions pass.
+    Faults that are already in the list are not repeated. Other exceptions are not caught.
     """
     try:
         yield

@@ -14,8 +14,8 @@ from pathlib import Path
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what the body writes there is renamed to `path` at the end.
 
-    So `path` never holds half a file. Missing parent folders are made. Where the body raises, the temporary file is
-    removed and `path` is as it was before. The temporary path has the endings of `path` (.nii.gz, .png).
+    So `path` never holds an incomplete file. Missing parent folders are made. If the body raises, the temporary file is
+    removed and `path` is not changed. The temporary path has the same endings as `path` (.nii.gz, .png).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial.{path.name}")
@@ -44,11 +44,11 @@ def write_safely(path: Path, content: bytes) -> None:
 def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that is renamed to `target` at the end.
 
-    Where the body raises, the temporary folder is removed and `target` is as it was before.
+    If the body raises, the temporary folder is removed and `target` is not changed.
 
     Args:
         target: The folder to make. It may exist if it is empty.
-        replace: A `target` that holds files is replaced; without it that is an OSError.
+        replace: Replace a `target` that holds files; otherwise such a target raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -62,5 +62,5 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         if former.exists() and not target.exists():
             former.replace(target)
-        for rest in (partial, former):
-            shutil.rmtree(rest, ignore_errors=True)
+        for leftover in (partial, former):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where commands show lines, tables and progress bars: a protocol, and the implementation that shows nothing."""
+"""The protocol by which commands show lines, tables and progress bars, and an implementation that shows nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A Reporter that shows nothing: for Python callers, and for every process but the first."""
+    """A Reporter that shows nothing: for Python callers, and for processes other than rank 0."""
 
     def say(self, text: str) -> None:
         """Show nothing."""

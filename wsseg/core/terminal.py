@@ -32,8 +32,8 @@ class Terminal:
         """Print a table; columns of numbers are aligned to the right."""
         table = Table(title=Text(title), title_justify="left")
         for n, column in enumerate(columns):
-            words = n == 0 or any(row[n][:1].isalpha() for row in rows)
-            table.add_column(Text(column), justify="left" if words else "right")
+            is_text = n == 0 or any(row[n][:1].isalpha() for row in rows)
+            table.add_column(Text(column), justify="left" if is_text else "right")
         for row in rows:
             table.add_row(*map(Text, row))  # not str: rich reads "[left] lung" as markup
         self.console.print(table, soft_wrap=False)
@@ -57,7 +57,7 @@ class _Bar:
         self.task = bars.add_task(what, total=total, completed=done, note="")
         self.first = done
         self.done = float(done)
-        self.note, self.began = "", time.monotonic()
+        self.note, self.started = "", time.monotonic()
 
     def advance(self, note: str = "") -> None:
         """Count one more step."""
@@ -69,7 +69,7 @@ class _Bar:
         further = done // tenth > self.done // tenth
         self.done, self.note = done, note or self.note
         self.bars.update(self.task, completed=done, note=self.note)
-        spent = time.monotonic() - self.began
+        spent = time.monotonic() - self.started
         if further and not self.terminal.console.is_terminal and spent > QUIET_S:
             left = spent / (done - self.first) * (self.total - done)
             count = f"{self.what}: {int(done)}/{self.total}"

@@ -92,12 +92,13 @@ class Batches:
         sampling, slots = self.sampling, self.sampling.slots
         randoms = [np.random.default_rng([sampling.seed, iteration, slot]) for slot in slots]
         chosen = [self._choose(iteration, slot, random) for slot, random in zip(slots, randoms, strict=True)]
-        patches = [self._patch(*where, random) for where, random in zip(chosen, randoms, strict=True)]
+        patches = [self._patch(*choice, random) for choice, random in zip(chosen, randoms, strict=True)]
         present = torch.tensor([s.meta.present for s, _ in chosen], device=self.device)
         spacing = torch.tensor([sampling.spacing_mm] * len(chosen), dtype=torch.float32)
         image = torch.from_numpy(np.stack([image for image, _ in patches])).to(self.device)
         label = torch.from_numpy(np.stack([label for _, label in patches])).to(self.device)
-        # The last channel shows what lies in the volume. It is marked as absent, so augmentation moves it and no more.
+        # The last channel is 1 inside the volume. It is marked as absent, so that augmentation moves it but
+        # does not change its intensities.
         absent = torch.zeros(len(chosen), 1, dtype=torch.bool, device=self.device)
         image, label, visible = augment(
             image, label, torch.cat([present, absent], 1), sampling.patch_size, spacing, sampling.augmentation, randoms
@@ -145,7 +146,7 @@ class Batches:
         Returns:
             image (M + 1, ...), whose last channel is 1 in the volume and 0 outside, and label.
         """
-        image, label = stored.image(), stored.label()  # mapped anew: thousands of open maps would exceed the limit
+        image, label = stored.image(), stored.label()  # mapped for each patch: thousands of open maps exceed the limit
         size, read = np.array(self.sampling.patch_size), np.array(self.read_size)
         shape = np.array(stored.meta.shape)
         share = sum(stored.meta.surviving or ()) / shape.prod()

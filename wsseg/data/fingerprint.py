@@ -14,7 +14,7 @@ from wsseg.volumes import resample
 from wsseg.volumes.types import Array
 
 HU_RANGE = (-1024.0, 4096.0)
-SAMPLES_A_CASE = 2000
+SAMPLES_PER_CASE = 2000
 PERCENTILES = (0.5, 99.5)
 
 
@@ -58,9 +58,9 @@ class Preprocessing(BaseModel):
 
 
 def to_grid(loaded: CaseInMemory, kinds: Mapping[str, str], spacing_mm: Spacing) -> Array:
-    """Resample a case's images to `spacing_mm`: (M, X, Y, Z) float16, CT in HU, all else z-scored.
+    """Resample a case's images to `spacing_mm`: (M, X, Y, Z) float16, CT in HU, other modalities z-scored.
 
-    The result does not depend on other cases, so all folds share it. An absent modality is 0.
+    The result does not depend on other cases, so all folds share it. Absent modalities are 0.
     """
     shape = resample.resampled_shape(loaded.grid.shape, loaded.grid.spacing_mm, spacing_mm)
     image = np.zeros((len(loaded.images), *shape), np.float16)
@@ -82,9 +82,9 @@ def z_score(array: Array) -> Array:
 
 
 def sample_intensities(loaded: CaseInMemory, seed: int = 0) -> dict[str, dict[str, list[float]]]:
-    """Return up to `SAMPLES_A_CASE` random intensities per modality of the parts `all` and `foreground`.
+    """Return up to `SAMPLES_PER_CASE` random intensities per modality of the parts `all` and `foreground`.
 
-    Foreground is what is annotated with a class above 0; unannotated voxels never count as foreground.
+    Foreground voxels are those annotated with a class above 0; unannotated voxels are not foreground.
     """
     random = np.random.default_rng(seed)
     label = loaded.label
@@ -97,7 +97,9 @@ def sample_intensities(loaded: CaseInMemory, seed: int = 0) -> dict[str, dict[st
         if foreground is not None and foreground.any():
             parts["foreground"] = array[foreground]
         samples[name] = {
-            part: np.sort(random.choice(values, SAMPLES_A_CASE) if values.size > SAMPLES_A_CASE else values).tolist()
+            part: np.sort(
+                random.choice(values, SAMPLES_PER_CASE) if values.size > SAMPLES_PER_CASE else values
+            ).tolist()
             for part, values in parts.items()
         }
     return samples

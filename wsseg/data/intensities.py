@@ -36,7 +36,7 @@ def low_resolution(channel: Tensor, zooms: Sequence[float]) -> Tensor:
 
 
 def contrast(channel: Tensor, factor: float) -> Tensor:
-    """Multiply the deviations from the mean by `factor`; clip to the channel's range before."""
+    """Multiply the deviations from the mean by `factor`, and clip the result to the original range of the channel."""
     mean = channel.mean()
     return torch.minimum(torch.maximum((channel - mean) * factor + mean, channel.min()), channel.max())
 

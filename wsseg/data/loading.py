@@ -1,4 +1,4 @@
-"""Read and check the files of one case; all faults come in one message."""
+"""Read and check the files of one case; all faults are reported in one error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
     Args:
         case: The case and its files.
         classes: C, background included.
-        ignore_value: The stored value of an unannotated voxel; None: there is none.
+        ignore_value: The stored value of unannotated voxels; None if there is no such value.
 
     Raises:
         DataError: With all faults of the case: unreadable files, different grids, NaN or infinite voxels, and label
@@ -65,7 +65,7 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
 
 
 def load_reference(case: Case, classes: int, ignore_value: int | None) -> Array | None:
-    """Read a case's dense reference, for scoring. None where the case has none, or one with unannotated voxels.
+    """Read the dense reference of a case, for scoring; None if there is none or it has unannotated voxels.
 
     Raises:
         DataError: As `load_label`.

@@ -31,11 +31,11 @@ class Placement:
 
     @property
     def keeps_voxels(self) -> bool:
-        """Whether voxels land on voxels, so that nothing is interpolated."""
+        """Whether the transform maps voxels to voxels, so that nothing is interpolated."""
         return self.degrees == (0, 0, 0) and self.scale == (1, 1, 1)
 
     def source_of(self, spacing_mm: Spacing) -> npt.NDArray[np.float64]:
-        """Return the (3, 3) matrix from a voxel's offset to the patch's centre to the offset its content comes from."""
+        """Return the (3, 3) matrix from offsets in the patch to offsets in the source, in voxels from the centre."""
         x, y, z = (_rotation(axis, angle) for axis, angle in enumerate(self.degrees))
         back = (z @ y @ x).T / np.array(self.scale)
         mirrored = np.where(self.mirror, -1.0, 1.0)
@@ -80,7 +80,7 @@ def place(
 
 
 def _with_thin_strokes(sampled: Tensor, label: Tensor, matrix: npt.NDArray[np.float64]) -> Tensor:
-    """Put each thin voxel into the unannotated voxel that its centre lands in; of several the highest class wins."""
+    """Copy each thin voxel to the voxel that its centre maps to, if that is unannotated; the highest class wins."""
     thin = _thin(label != IGNORE).nonzero()
     middle, target_middle = (np.array(x.shape) / 2 - 0.5 for x in (label, sampled))
     offset = torch.from_numpy(thin.cpu().numpy() - middle) @ torch.from_numpy(np.linalg.inv(matrix)).T
@@ -91,8 +91,8 @@ def _with_thin_strokes(sampled: Tensor, label: Tensor, matrix: npt.NDArray[np.fl
     values = label[tuple(thin[inside].T)]
     flat = torch.where(sampled == IGNORE, -1, sampled).flatten()
     index = (x * size[1] + y) * size[2] + z
-    put = torch.full_like(flat, -1).scatter_reduce(0, index, values, "amax")
-    filled = torch.where(flat < 0, put, flat)
+    strokes = torch.full_like(flat, -1).scatter_reduce(0, index, values, "amax")
+    filled = torch.where(flat < 0, strokes, flat)
     return torch.where(filled < 0, IGNORE, filled).view(sampled.shape)
 
 

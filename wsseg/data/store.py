@@ -28,8 +28,8 @@ from wsseg.volumes.types import Array
 
 LAYOUT = 3
 """Version of the stored files; raise it whenever their meaning changes."""
-SITES_A_CLASS = 20_000
-"""Positions stored per class at most."""
+SITES_PER_CLASS = 20_000
+"""Largest number of positions stored per class."""
 
 
 class StoredMeta(BaseModel):
@@ -40,7 +40,7 @@ class StoredMeta(BaseModel):
     Attributes:
         shape: Voxels of the resampled volume.
         disk_spacing_mm: Voxel size of the files along x, y, z, canonical (RAS).
-        spacing_mm: The same of the resampled volume.
+        spacing_mm: Voxel size of the resampled volume.
         present: Whether the case has each modality.
         annotated: Annotated voxels in the file.
         surviving: Annotated voxels after resampling.
@@ -82,13 +82,13 @@ class CachedCase:
         return mapped
 
     def sites(self) -> list[Array]:
-        """Return positions (n, 3) of annotated voxels of each class: all, or a random sample of `SITES_A_CLASS`."""
+        """Return positions (n, 3) of annotated voxels of each class: all, or a random sample of `SITES_PER_CLASS`."""
         with np.load(self.folder / "sites.npz") as stored:
             return [stored[str(c)] for c in range(len(stored.files))]
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that can be made again: $WSSEG_CACHE, else one in the user's cache directory."""
+    """Return the cache folder: $WSSEG_CACHE, by default `wsseg` in the cache directory of the user."""
     return Path(os.environ.get("WSSEG_CACHE") or user_cache_path("wsseg", appauthor=False))
 
 
@@ -190,8 +190,8 @@ def _save_sites(path: Path, label: Array, classes: int) -> None:
     sites: dict[str, Any] = {}
     for c in range(classes):
         where = np.flatnonzero(label == c)
-        if len(where) > SITES_A_CLASS:
-            where = where[random.integers(len(where), size=SITES_A_CLASS)]
+        if len(where) > SITES_PER_CLASS:
+            where = where[random.integers(len(where), size=SITES_PER_CLASS)]
         sites[str(c)] = np.stack(np.unravel_index(where, label.shape), 1).astype(np.int16)
     np.savez(path, **sites)
 
@@ -238,7 +238,7 @@ def annotation_faults(dataset: Dataset, training: Sequence[CachedCase], annotati
         for c in stored.case.unannotated_classes:
             if voxels := stored.meta.annotated[c] if stored.meta.annotated else 0:
                 faults.append(
-                    f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, which was never drawn "
-                    "in this case as annotated_classes says: name it there, or erase them"
+                    f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, but annotated_classes "
+                    "does not list this class for the case: add the class there, or erase the voxels"
                 )
     return faults

@@ -152,13 +152,13 @@ def augment(
         present: (B, M) bool.
         patch_size: The size to cut; each edge differs from the margin's by an even number of voxels.
         spacing_mm: (B, 3).
-        augmentation: The changes; where it is not enabled only the centre is cut out.
+        augmentation: The changes; if it is not enabled, only the centre is cut out.
         generators: One random generator per slot.
 
     Returns:
         image (B, M, *patch), label (B, *patch), visible (B, M) bool: present and not dropped. All new tensors.
     """
-    extra = [have - want for have, want in zip(image.shape[2:], patch_size, strict=True)]
+    extra = [size - edge for size, edge in zip(image.shape[2:], patch_size, strict=True)]
     if min(extra) < 0 or any(n % 2 for n in extra):
         raise ValueError(f"patches of {patch_size} cannot be cut from the centre of {tuple(image.shape[2:])}")
     slots = []
@@ -222,13 +222,13 @@ def _vary_intensities(
         (a.inverted_gamma_probability, 1.0, lambda c: -intensities.gamma(-c, _around_one(a.gamma, rng))),
         (a.gamma_probability, 1.0, lambda c: intensities.gamma(c, _around_one(a.gamma, rng))),
     )
-    parts = list(image.unbind())
+    varied = list(image.unbind())
     for probability, share_of_channels, change in changes:
         if rng.random() < probability:
             for m in channels:
                 if rng.random() < share_of_channels:
-                    parts[m] = change(parts[m])
-    return torch.stack(parts)
+                    varied[m] = change(varied[m])
+    return torch.stack(varied)
 
 
 def _around_one(factor: tuple[float, float], rng: np.random.Generator) -> float:

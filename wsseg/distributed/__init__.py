@@ -1,1 +1,1 @@
-"""Several processes as one: start, sums over processes, failure of a process."""
+"""Training in several processes: start, sums over processes, failure of a process."""

@@ -42,8 +42,8 @@ def read_launch(environment: Mapping[str, str]) -> Launch | None:
     """Read the environment variables of torchrun or srun; None for a process that trains alone.
 
     Under srun the rendezvous is at MASTER_ADDR and MASTER_PORT if the user has set them, else on the first node of the
-    step, at a port computed from the job id. (SLURM_LAUNCH_NODE_IPADDR, the host where srun was typed, may be a login
-    node and is only used without a node list.) A batch script that does not use srun trains alone.
+    step, at a port computed from the job id. (SLURM_LAUNCH_NODE_IPADDR, the host on which srun was called, may be a
+    login node and is only used without a node list.) A batch script that does not use srun trains alone.
 
     Raises:
         RecipeError: Variables are missing, are not numbers, or contradict each other.
@@ -95,7 +95,7 @@ def _numbers(environment: Mapping[str, str], names: Sequence[str]) -> dict[str, 
     missing = [name for name in names if not environment.get(name)]
     if missing:
         present = ", ".join(name for name in names if name not in missing)
-        raise RecipeError(f"environment: {', '.join(missing)} missing beside {present}; {REMEDY}")
+        raise RecipeError(f"environment: {', '.join(missing)} missing, but {present} set; {REMEDY}")
     numeric = [name for name in names if name != "MASTER_ADDR"]
     invalid = [f"{name}={environment[name]!r}" for name in numeric if not environment[name].isdigit()]
     if invalid:

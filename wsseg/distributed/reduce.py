@@ -29,8 +29,8 @@ class _AllReduceSum(torch.autograd.Function):
 def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Return the differentiable sum of a tensor over all processes; with one process, the tensor itself.
 
-    Every process has to call it, in the same order. A loss computed from such sums is the same number in every process,
-    and the parameter gradients, which DDP averages, are those of one process that sees the whole batch.
+    Every process has to call it, and all in the same order. A loss computed from such sums is the same number in every
+    process, and the gradients, which DDP averages, are those of one process with the whole batch.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return tensor

@@ -84,7 +84,7 @@ class Runtime:
     def rank_zero_first(self) -> Iterator[None]:
         """Run the body in rank 0 first, then in the first process of every other node, then in all others at once.
 
-        Rank 0 alone so finds and reports faults, and files on a node's disk are written once.
+        So rank 0 is the only one to report faults, and files on the disk of a node are written once.
         """
         turn = 0 if self.rank == 0 else 1 if self.local_rank == 0 else 2
         for before in range(turn):
@@ -238,8 +238,9 @@ def _rendezvous(launch: Launch) -> Runtime:
         )
     except (RuntimeError, ValueError) as error:
         raise RecipeError(
-            f"rank {launch.rank} of {launch.world} could not meet the others at {launch.address}:{launch.port} "
-            f"({str(error).splitlines()[0]}); are all started, and is the port free and open between the nodes?"
+            f"rank {launch.rank} of {launch.world} could not reach the other processes at "
+            f"{launch.address}:{launch.port} ({str(error).splitlines()[0]}); check that all processes are started and "
+            "that the port is free and open between the nodes"
         ) from error
     store.set_timeout(NO_TIMEOUT)
     store_owner = (

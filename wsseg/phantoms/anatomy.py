@@ -120,7 +120,7 @@ class Body:
         self.rng = rng
         self.tissue = np.zeros(shape, np.uint8)
         self.label = np.zeros(shape, np.uint8)
-        self.sick_side = float(rng.choice([-1, 1]))
+        self.tumour_side = float(rng.choice([-1, 1]))
         place = np.stack([(i - (n - 1) / 2) * SPACING_MM for i, n in zip(np.indices(shape), shape, strict=True)])
         turn = np.linalg.qr(np.eye(3) + rng.uniform(-_CASE_TURN, _CASE_TURN, (3, 3)))[0]
         turn *= np.sign(np.diag(turn)) * rng.uniform(1 - _CASE_SCALE, 1 + _CASE_SCALE, 3)
@@ -187,7 +187,7 @@ class Body:
 
     def _paint_swelling(self) -> None:
         """Paint tissue as bright as the tumour in MR: fluid in ear, sinus and sphenoid, thick mucosa."""
-        side = self.sick_side * (1 if self.rng.random() < 0.8 else -1)
+        side = self.tumour_side * (1 if self.rng.random() < 0.8 else -1)
         uneven = smooth_noise(self.rng, self.tissue.shape, 8)
         self._paint(self._is("cells") & (self.x * side > 0) & (uneven > -0.8), "fluid")
         sinus = self._is("air") & (self._ellipsoid((28 * self.rng.choice([-1, 1]), 46, 19), (15, 17, 16), None) < 1)
@@ -202,7 +202,7 @@ class Body:
         for _ in range(int(self.rng.integers(4, 9))):
             self._paint_node("harmless", tuple(self.rng.uniform(3.2, 5.2, 3)), float(self.rng.choice([-1, 1])))
         for number in range(int(self.rng.integers(1, 4))):
-            side = self.sick_side if number == 0 or self.rng.random() < 0.6 else -self.sick_side
+            side = self.tumour_side if number == 0 or self.rng.random() < 0.6 else -self.tumour_side
             size = self.rng.uniform(*_NODE_RADIUS_MM)
             self._paint_node("node", tuple(size * self.rng.uniform((0.8, 0.8, 0.9), (1.05, 1.05, 1.3))), side)
 
@@ -221,14 +221,14 @@ class Body:
 
     def _paint_tumour(self) -> None:
         """Paint the primary tumour: from the nasopharyngeal mucosa into the bone behind and the muscle beside it."""
-        centre = (self.sick_side * self.rng.uniform(9, 17), self.rng.uniform(-4, 6), self.rng.uniform(12, 22))
+        centre = (self.tumour_side * self.rng.uniform(9, 17), self.rng.uniform(-4, 6), self.rng.uniform(12, 22))
         stretch = self.rng.uniform(0.8, 1.25, 3)
         radius = (3000 * self.rng.uniform(*_TUMOUR_ML) / (4 * np.pi)) ** (1 / 3) / np.prod(stretch) ** (1 / 3)
         coarse, fine = (smooth_noise(self.rng, self.tissue.shape, waves) for waves in (9, 16))
         far = np.sqrt(self._ellipsoid(centre, tuple(radius * stretch), None)) + 0.22 * coarse + 0.12 * fine
-        spared = self._is("outside", "skin", "brain", "cord", "carotid", "air", "tooth", "cells")
+        excluded = self._is("outside", "skin", "brain", "cord", "carotid", "air", "tooth", "cells")
         bulge = self._is("air") & (self._ellipsoid((0, 11, 14), (15, 11, 15), None) < 1) & (far < 0.75)
-        tumour = _largest((far < 1) & (~spared | bulge))
+        tumour = _largest((far < 1) & (~excluded | bulge))
         self._paint(tumour, "tumour")
         self.label[tumour] = LABELS["GTVp"]
         if self.rng.random() < 0.4:

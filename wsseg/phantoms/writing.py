@@ -1,4 +1,4 @@
-"""`phantom:NAME`: an embedded dataset, written once as a folder in nnU-Net v2's layout and read like any other."""
+"""`phantom:NAME`: an embedded dataset, written once as a folder in nnU-Net v2's layout and read like other datasets."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _IGNORE_ON_DISK = len(npc.LABELS)
 
 
 def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | None = None) -> Path:
-    """Write the phantom dataset `name` to `folder`, unless its present version is there already.
+    """Write the phantom dataset `name` to `folder`, unless its current version is already there.
 
     `npc` has 24 cases in imagesTr (dense labels in labelsTr, strokes in scribblesTr) and 6 in imagesTs (labelsTs), in
-    nnU-Net v2's layout. The folder appears whole or not at all, and its voxels are always the same.
+    nnU-Net v2's layout. The folder is written completely or not at all. Its voxels are always the same.
 
     Args:
         name: Name of the phantom, one of `NAMES`.
-        folder: The dataset folder to write; missing parents are made.
+        folder: The dataset folder to write; missing parents are examination.
         strokes: Draws the strokes of a case.
         report: Shows a progress bar.
 
@@ -45,7 +45,7 @@ def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | Non
         `folder`.
 
     Raises:
-        DataError: There is no such phantom, or the folder holds something else or cannot be written.
+        DataError: There is no such phantom, the folder holds other files, or it cannot be written.
     """
     if name not in NAMES:
         raise DataError(f"phantom:{name}: there is no phantom of this name{did_you_mean(name, NAMES)}")
@@ -57,24 +57,26 @@ def write_phantom(name: str, folder: Path, strokes: Draw, report: Reporter | Non
             _write_json(partial / "dataset.json", _description(name))
             _write_json(partial / _MARKER, _marker(name))
             if folder.exists() and not _is_whole(name, folder):
-                shutil.rmtree(folder)  # of another version
+                shutil.rmtree(folder)  # an older version
     except OSError as error:
-        if not _is_whole(name, folder):  # else another process was faster, and its copy stays
+        if not _is_whole(name, folder):  # otherwise another process has written it in the meantime
             raise DataError(
-                f"{folder}: the phantom cannot be written here ({error.strerror}): make room for it"
+                f"{folder}: cannot write the phantom here ({error.strerror}): free disk space, or choose another folder"
             ) from error
     return folder
 
 
 def _is_whole(name: str, folder: Path) -> bool:
-    """Return whether the folder holds the present version of this phantom.
+    """Return whether the folder holds the current version of this phantom.
 
     Raises:
-        DataError: It holds something else than a phantom.
+        DataError: It holds files that are not a phantom.
     """
     marker = folder / _MARKER
     if folder.exists() and not marker.is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: holds something that is no phantom, so none is written here: move it away")
+        raise DataError(
+            f"{folder}: holds files that are not a phantom, so the phantom is not written here: move them away"
+        )
     return marker.is_file() and marker.read_text(encoding="utf-8") == _as_text(_marker(name))
 
 
@@ -83,16 +85,16 @@ def _write_cases(root: Path, strokes: Draw, report: Reporter | None) -> None:
     total = TRAINING_CASES + TEST_CASES
     with report.progress("phantom", total) if report else nullcontext() as bar:
         for index in range(total):
-            made, case = npc.examination(index), f"npc_{index:03d}"
+            examination, case = npc.examination(index), f"npc_{index:03d}"
             affine = np.diag([npc.SPACING_MM] * 3 + [1.0])
-            affine[:3, 3] = -npc.SPACING_MM * (np.array(made.label.shape) - 1) / 2
-            grid = nifti.grid_of(made.label.shape, affine)
+            affine[:3, 3] = -npc.SPACING_MM * (np.array(examination.label.shape) - 1) / 2
+            grid = nifti.grid_of(examination.label.shape, affine)
             part = "Tr" if index < TRAINING_CASES else "Ts"
-            for channel, image in enumerate((made.ct, made.mr)):
+            for channel, image in enumerate((examination.ct, examination.mr)):
                 nifti.write(root / f"images{part}" / f"{case}_{channel:04d}.nii.gz", image, grid)
-            nifti.write(root / f"labels{part}" / f"{case}.nii.gz", made.label, grid)
+            nifti.write(root / f"labels{part}" / f"{case}.nii.gz", examination.label, grid)
             if part == "Tr":
-                label = strokes(made.label, case)
+                label = strokes(examination.label, case)
                 on_disk = np.where(label == IGNORE, _IGNORE_ON_DISK, label).astype(np.uint8)
                 nifti.write(root / "scribblesTr" / f"{case}.nii.gz", on_disk, grid)
             if bar:
@@ -100,7 +102,7 @@ def _write_cases(root: Path, strokes: Draw, report: Reporter | None) -> None:
 
 
 def _marker(name: str) -> dict[str, Any]:
-    """Return the content of the file that tells a phantom and its version."""
+    """Return the content of the file that identifies a phantom and its version."""
     return {"phantom": name, "version": npc.VERSION}
 
 

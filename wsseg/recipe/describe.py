@@ -35,12 +35,12 @@ class Setting:
 
     Attributes:
         key: The dotted key.
-        values: The values that it takes, in words; empty for a group.
-        default: As YAML; empty where it has none.
+        values: Description of its values; empty for a group.
+        default: Default as YAML; empty if there is none.
         sentence: Its meaning.
         children: The settings in it.
-        shared: Every plug-in of the group has it.
-        file: Where its code is; empty for a single setting.
+        shared: Whether every plug-in of the group has it.
+        file: File of its code; empty for a single setting.
     """
 
     key: str
@@ -76,7 +76,7 @@ def class_settings(path: Path, name: str, key: str) -> tuple[Setting, ...]:
     Args:
         path: The file that defines the class.
         name: The class.
-        key: The dotted key of the object; those of its settings begin with it.
+        key: The dotted key of the object, the prefix of the keys of its settings.
     """
     located = read_source(path).find_class(name)
     return tuple(_settings(*located, f"{key}." if key else "")) if located else ()

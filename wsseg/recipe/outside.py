@@ -1,7 +1,7 @@
 """Plug-ins from outside the package: files named by `--plugin`, and entry points of installed packages.
 
-A recipe names a plug-in, never a file or an import path: whoever types the command decides which code runs. What a run
-used is recorded with its sha256, and asked for again when the run is resumed or predicts.
+A recipe holds the name of a plug-in, never a file or an import path: only the command line decides which code runs. A
+run records the sha256 of the plug-ins it used. The same plug-ins are required to resume the run or to predict with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wsseg.recipe.source import class_name, plugin_files
 GROUPS = {"wsseg.supervision": "supervision", "wsseg.networks": "networks", "wsseg.fusion": "networks.fusion"}
 """Entry-point group -> package of wsseg."""
 SHOWN = 12
-"""So many digits of a sha256 stand in messages."""
+"""Number of digits of a sha256 shown in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +34,12 @@ class OutsidePlugin:
     """One plug-in from outside.
 
     Attributes:
-        package: Where it belongs: "supervision", "networks" or "networks.fusion".
+        package: Its package: "supervision", "networks" or "networks.fusion".
         name: Its name in a recipe.
         plugin: The class.
-        version: Of the distribution that it comes with; empty for a file.
-        sha256: Of the file that defines the class.
-        source: The distribution's name, or the file as typed.
+        version: Version of its distribution; empty for a file.
+        sha256: Hash of the file that defines the class.
+        source: Name of its distribution, or the file as typed.
         path: The file that defines the class.
     """
 
@@ -57,7 +57,7 @@ class OutsidePlugin:
         return f"{self.package}.{self.name}"
 
     def record(self) -> dict[str, str]:
-        """Return what a run keeps of it."""
+        """Return the entry that a run stores for it."""
         return {"name": self.key, "version": self.version, "sha256": self.sha256, "source": self.source}
 
 
@@ -66,7 +66,7 @@ _files: dict[tuple[str, str], OutsidePlugin] = {}
 
 @contextmanager
 def use_files(paths: Sequence[Path]) -> Iterator[None]:
-    """Offer the plug-ins of some files to recipes while the context lasts. Raises RecipeError with all faults."""
+    """Make the plug-ins of `paths` available to recipes while the context lasts. Raises RecipeError with all faults."""
     before, faults = dict(_files), list[str]()
     try:
         for path in paths:
@@ -82,18 +82,18 @@ def use_files(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def typed_options() -> tuple[str, ...]:
-    """Return the `--plugin` options that offer the files in use to another command."""
+    """Return the `--plugin` options by which another command uses the same files."""
     return tuple(word for plugin in _files.values() for word in ("--plugin", plugin.source))
 
 
 def names(package: str) -> tuple[str, ...]:
-    """Return the names that files in use and installed packages offer for a package."""
-    offered = (*_files, *_entry_points(tuple(sys.path)))
-    return tuple(dict.fromkeys(name for of, name in offered if of == package))
+    """Return the names of a package's plug-ins from the files in use and from installed packages."""
+    available = (*_files, *_entry_points(tuple(sys.path)))
+    return tuple(dict.fromkeys(name for owner, name in available if owner == package))
 
 
 def find(package: str, name: str) -> OutsidePlugin | None:
-    """Return the plug-in of a name, or None. Raises RecipeError where several have it, or it cannot be loaded."""
+    """Return the outside plug-in of a name, or None. Raises RecipeError if there are several or loading fails."""
     points = _entry_points(tuple(sys.path)).get((package, name), ())
     sources = [f"--plugin {plugin.source}" for key, plugin in _files.items() if key == (package, name)]
     sources += [f"the installed package {point.dist.name if point.dist else point.value}" for point in points]
@@ -119,10 +119,10 @@ def used_by(recipe: Recipe) -> tuple[OutsidePlugin, ...]:
 
 
 def faults_against(records: Sequence[Mapping[str, str]], run: Path) -> list[str]:
-    """Return which plug-ins of a run are not offered now, or are other code now.
+    """Return the faults of plug-ins of a run that are missing now or whose code has changed.
 
     Args:
-        records: What the run kept, see `OutsidePlugin.record`.
+        records: The entries that the run stored, see `OutsidePlugin.record`.
         run: The run's directory, which holds copies of the plug-in files.
     """
     faults = []
@@ -175,12 +175,12 @@ def _imported(path: Path) -> ModuleType:
 
 @cache
 def _entry_points(_: tuple[str, ...]) -> dict[tuple[str, str], tuple[EntryPoint, ...]]:
-    """Return what installed packages offer; looked up again where sys.path has changed."""
-    offered: dict[tuple[str, str], tuple[EntryPoint, ...]] = {}
+    """Return the entry points of installed packages; they are looked up again when sys.path has changed."""
+    points: dict[tuple[str, str], tuple[EntryPoint, ...]] = {}
     for group, package in GROUPS.items():
         for point in entry_points(group=group):
-            offered[package, point.name] = (*offered.get((package, point.name), ()), point)
-    return offered
+            points[package, point.name] = (*points.get((package, point.name), ()), point)
+    return points
 
 
 @cache

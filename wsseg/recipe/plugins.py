@@ -23,16 +23,21 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def find(package: str, name: str, kind: type[T]) -> type[T]:
-    """Return the class that a name stands for in a package.
+    """Return the plug-in class of a name.
+
+    Args:
+        package: The package, e.g. "supervision".
+        name: The name in a recipe.
+        kind: The base class of the plug-ins.
 
     Raises:
-        RecipeError: There is no plug-in of this name (the message says which come near), or there are two.
+        RecipeError: There is no plug-in of this name (the message suggests similar names), or there are two.
     """
     known = names(package)
     if name not in known:
         hint = did_you_mean(name, known)
-        own = "" if "did you mean" in hint else "; to use a file of your own: --plugin FILE.py"
-        raise RecipeError(f"there is no {name!r} in wsseg/{package.replace('.', '/')}{hint}{own}")
+        option = "" if "did you mean" in hint else "; to use a file of your own: --plugin FILE.py"
+        raise RecipeError(f"there is no {name!r} in wsseg/{package.replace('.', '/')}{hint}{option}")
     from_outside = outside.find(package, name)
     if from_outside is not None:
         plugin: object = from_outside.plugin
@@ -52,7 +57,7 @@ def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) ->
         where: The entry's dotted key, e.g. `supervision.gated_crf`, for the messages.
 
     Returns:
-        The arguments as the class takes them, and every fault: unknown key, wrong type, missing argument.
+        The arguments converted to the types of the class, and all faults: unknown keys, wrong types, missing arguments.
     """
     namespace = vars(sys.modules[plugin.__module__])
     parameters = [

@@ -1,4 +1,4 @@
-"""YAML + KEY=VALUE overrides -> a frozen Recipe; every fault of a recipe in one message."""
+"""YAML + KEY=VALUE overrides -> a frozen Recipe, with all faults in one error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: The YAML file.
-        overrides: `training.iterations=1000`, `supervision.gated_crf.weight=0`: dotted key, `=`, a YAML value.
+        overrides: Dotted key, `=`, YAML value, e.g. `training.iterations=1000`.
 
     Raises:
-        RecipeError: With every fault, one line each, naming file, line and remedy.
+        RecipeError: With all faults, one line each with file, line and remedy.
     """
     plain, lines = load_yaml(path)
     override_faults = [fault for override in overrides for fault in _apply(plain, lines, override)]
@@ -40,7 +40,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def typed_text(path: Path, overrides: Sequence[str], heading: str) -> str:
-    """Return the text of a recipe file with overrides applied, its comments kept, and `heading` as first comment."""
+    """Return the text of a recipe file with overrides applied, with its comments and `heading` as first comment."""
 
     def edit(plain: dict[str, Any]) -> None:
         if faults := [fault for override in overrides for fault in _apply(plain, {}, override)]:
@@ -50,7 +50,7 @@ def typed_text(path: Path, overrides: Sequence[str], heading: str) -> str:
 
 
 def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection, list[str]] | None:
-    """Return the data section of a faulty recipe and the modalities it reads; None where these are faulty too."""
+    """Return the data section of an invalid recipe and the modalities it reads; None if these are invalid too."""
     try:
         plain, lines = load_yaml(path)
         for override in overrides:
@@ -62,7 +62,7 @@ def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection
 
 
 def recipe_from(plain: Mapping[str, Any]) -> Recipe:
-    """Build a recipe from the plain data of `Recipe.resolved`, of a run made today or before. Raises RecipeError."""
+    """Build a recipe from the data of `Recipe.resolved`, also from runs with old keys. Raises RecipeError."""
     current = copy.deepcopy(plain)
     _rename_old_keys(current)
     recipe, faults = _validate(current)
@@ -72,7 +72,7 @@ def recipe_from(plain: Mapping[str, Any]) -> Recipe:
 
 
 def _rename_old_keys(plain: Any) -> list[tuple[str, Any]]:
-    """Write `networks` where a term has the key's former name `on`; return each old dotted key with its value."""
+    """Rename the old key `on` of terms to `networks`; return each old dotted key with its value."""
     section = plain.get("supervision") if isinstance(plain, dict) else None
     terms = section if isinstance(section, dict) else {}
     old = [(name, entry) for name, entry in terms.items() if isinstance(entry, dict) and "on" in entry]
@@ -95,7 +95,7 @@ def _validate(plain: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
 
 
 def _faults_of_the_rest(plain: Mapping[str, Any], faulty: Sequence[tuple[int | str, ...]]) -> list[str]:
-    """Return the faults that remain without the faulty keys; none where the recipe is invalid without them."""
+    """Return the faults that remain without the invalid keys; none if the recipe is invalid without them."""
     rest = copy.deepcopy(dict(plain))
     for *parents, last in faulty:
         section: Any = rest
@@ -110,7 +110,7 @@ def _faults_of_the_rest(plain: Mapping[str, Any], faulty: Sequence[tuple[int | s
 
 
 def _apply(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[str]:
-    """Set one KEY=VALUE in the plain data of a recipe, and return what is wrong with it; line 0: the command line."""
+    """Set one KEY=VALUE in the data of a recipe and return its faults. Its line number is 0: the command line."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         return [f"command line: {override!r}: write KEY=VALUE, e.g. training.iterations=1000"]
@@ -135,7 +135,7 @@ def _apply(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[
 
 
 def _where(path: Path, lines: Mapping[str, int], fault: str) -> str:
-    """Return file and line of the key that a fault begins with, or of its closest parent in the file."""
+    """Return file and line of the key at the beginning of a fault, or of its closest parent in the file."""
     key = fault.split(":", 1)[0]
     while key:
         if key in lines:

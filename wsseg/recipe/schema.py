@@ -16,7 +16,7 @@ from wsseg.core.errors import RecipeError
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 """The name of a network or a term: it becomes part of file and metric names."""
 Integer = Annotated[int, Strict()]
-"""A whole number; pydantic would otherwise take `true` for 1."""
+"""A whole number; without Strict, pydantic would accept `true` as 1."""
 Number = Annotated[float, Strict()]
 Length = Annotated[Number, Field(gt=0)]
 Size = Annotated[Integer, Field(ge=1)]
@@ -31,8 +31,9 @@ class Section(BaseModel):
 class Ramp(Section):
     """A weight that grows in training: 0 until `from`, then w(t) = to * exp(-5 (1 - t)²), t in [0, 1], during `over`.
 
-    `from` and `over` are fractions of `training.iterations`, so that another budget keeps a recipe's meaning. The
-    sigmoid form is Laine & Aila's (ICLR 2017).
+    `from` and `over` are fractions of `training.iterations`, so that a ramp scales with the length of a training.
+
+    Source: the sigmoid ramp of Laine and Aila (ICLR 2017).
     """
 
     to: Number = Field(ge=0, description="The weight that the ramp ends at.")
@@ -52,10 +53,10 @@ class Ramp(Section):
 
 
 class Entry(BaseModel):
-    """A line of `networks` or `supervision`: keys that every plug-in has, and the arguments of the plug-in itself."""
+    """An entry of `networks` or `supervision`: keys that every plug-in has, and the arguments of the plug-in."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    use: str = Field("", description="The plug-in; by default the one called like the entry.")
+    use: str = Field("", description="Name of the plug-in; by default the name of the entry.")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Entry(BaseModel):
 
 
 class NetworkEntry(Entry):
-    """One network: its plug-in, the modalities it reads, the other networks it fuses."""
+    """One network: its plug-in, the modalities that it reads, and the networks that it fuses."""
 
     reads: tuple[str, ...] = Field(
         (),
@@ -77,13 +78,14 @@ class NetworkEntry(Entry):
 
 
 class TermEntry(Entry):
-    """One term of the loss: its plug-in, its weight, the networks it looks at."""
+    """One term of the loss: its plug-in, its weight, and the networks that it is computed on."""
 
     weight: Number | Ramp = Field(
-        1.0, description="Factor of the term in the total loss: a number of at least 0, or a ramp; 0 leaves it out."
+        1.0,
+        description="Factor of the term in the total loss: a number of at least 0, or a ramp; 0 disables the term.",
     )
     networks: tuple[str, ...] | None = Field(
-        None, description="Names of the networks whose predictions the term looks at; by default all of the recipe."
+        None, description="Names of the networks whose predictions the term is computed on; by default all."
     )
 
     def weight_at(self, progress: float) -> float:
@@ -105,7 +107,7 @@ class DataSection(Section):
     )
     modalities: dict[str, str] | None = Field(
         None,
-        description="Modality in this recipe -> channel name in dataset.json; by default both are called the same.",
+        description="Modality in this recipe -> channel name in dataset.json; by default the names are equal.",
     )
     patient: str | None = Field(
         None,
@@ -132,8 +134,8 @@ class DataSection(Section):
     )
     oversample_foreground: Number = Field(
         1 / 3, ge=0, le=1,
-        description="Share of the labelled patches that are centred on a voxel of a foreground class, each class as "
-        "often; the others are centred on any annotated voxel.",
+        description="Share of the labelled patches that are centred on a voxel of a foreground class, each class "
+        "equally often; the others are centred on any annotated voxel.",
     )  # fmt: skip
     augmentation: dict[str, Any] = Field(
         default_factory=dict, description="Random changes of training patches; its keys are listed below."
@@ -141,7 +143,7 @@ class DataSection(Section):
 
 
 class TrainingSection(Section):
-    """Length, optimiser and machine of the training."""
+    """Length, optimiser and device of the training."""
 
     iterations: Integer = Field(ge=1, description="Number of optimiser steps, each on one batch.")
     batch_size: Integer = Field(
@@ -154,25 +156,25 @@ class TrainingSection(Section):
     momentum: Number = Field(0.99, ge=0, lt=1, description="Momentum of sgd; adamw uses torch's betas and ignores it.")
     weight_decay: Number = Field(3e-5, ge=0, description="Weight decay of the optimiser, for all parameters.")
     clip_norm: Number = Field(
-        12.0, gt=0, description="Largest L2 norm of the gradient, clipped for each network and each term by itself."
+        12.0, gt=0, description="Largest L2 norm of the gradient, clipped separately for each network and each term."
     )
     warmup: Number = Field(
         0.0, ge=0, lt=1, description="Share of the iterations during which the learning rate rises linearly from 0."
     )
     ema: Number = Field(
         0.0, ge=0, lt=1,
-        description="Decay of a moving average of the weights, which is then used to validate and predict; 0: none.",
+        description="Decay of a moving average of the weights, which is used to validate and predict; 0: no average.",
     )  # fmt: skip
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="Number format of the networks; auto takes bf16 where the hardware is fast with it."
+        "auto", description="Number format of the networks; auto takes bf16 if the hardware computes it fast."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to train; auto takes a CUDA GPU where there is one."
+        "auto", description="Where to train; auto takes a CUDA GPU if there is one."
     )
     memory_gb: Number = Field(
         8.0, gt=0,
-        description="Budget in GB (10^9 bytes) for the tensors of a step, where patch_size or a network's features are "
-        "left out and planned; a process on a CPU takes 2 to 3 times as much.",
+        description="Budget in GB (10^9 bytes) for the tensors of a training step; patch_size and features are planned "
+        "from it if they are left out. A process on a CPU takes 2 to 3 times as much.",
     )  # fmt: skip
     checkpoint_every: Integer = Field(100, ge=1, description="Iterations between checkpoints.")
     validate_every: Integer = Field(
@@ -182,14 +184,14 @@ class TrainingSection(Section):
 
 
 class PredictionSection(Section):
-    """The network that predicts, and how its windows are laid."""
+    """The network that predicts, and its sliding windows."""
 
     network: str = Field(description="Name of the network whose prediction is scored and written.")
     overlap: Number = Field(
         0.5, ge=0, lt=1, description="Share of a window that overlaps the next one; windows are blended by a Gaussian."
     )
     mirror: bool = Field(
-        False, description="Average over the mirrored inputs too, along the axes of data.augmentation.mirror."
+        False, description="Average predictions over mirrored inputs, along the axes of data.augmentation.mirror."
     )
 
 
@@ -197,14 +199,14 @@ class EvaluationSection(Section):
     """How predictions are scored."""
 
     tolerance_mm: Number = Field(
-        default=2.0, gt=0, description="Distance in mm within which a surface counts as right in nsd."
+        default=2.0, gt=0, description="Distance in mm up to which a surface point counts as correct in nsd."
     )
 
 
 class TrackingSection(Section):
-    """Where the run is tracked."""
+    """Tracking of the run in MLflow."""
 
-    experiment: str = Field(default="wsseg", description="Name of the MLflow experiment that the run is kept under.")
+    experiment: str = Field(default="wsseg", description="Name of the MLflow experiment of the run.")
 
 
 class Recipe(Section):
@@ -212,26 +214,26 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="Name of the recipe, of letters, digits and ._-; runs are kept under it.",
+        description="Name of the recipe, of letters, digits and ._-; also the name of the folder of its runs.",
     )
     seed: Integer = Field(0, ge=0, description="Seed of all random numbers: initial weights, patches, augmentation.")
     data: DataSection = Field(description="The cases to learn from, their grid, and how patches are cut.")
     networks: dict[Name, NetworkEntry] = Field(min_length=1, description="Name of a network -> its plug-in and inputs.")
     supervision: dict[Name, TermEntry] = Field(min_length=1, description="Name of a term of the loss -> its arguments.")
-    training: TrainingSection = Field(description="Length, optimiser and machine of the training.")
-    prediction: PredictionSection = Field(description="The network that predicts, and how its windows are laid.")
+    training: TrainingSection = Field(description="Length, optimiser and device of the training.")
+    prediction: PredictionSection = Field(description="The network that predicts, and its sliding windows.")
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection, description="How predictions are scored.")
-    tracking: TrackingSection = Field(default_factory=TrackingSection, description="Where the run is tracked.")
+    tracking: TrackingSection = Field(default_factory=TrackingSection, description="Tracking of the run in MLflow.")
 
     @property
     def patch_size(self) -> Triple:
-        """The patch of training and the window of prediction. Raises RecipeError while it is not planned."""
+        """Size of training patches and prediction windows in voxels. Raises RecipeError if it is not planned yet."""
         if self.data.patch_size is None:
             raise RecipeError("data.patch_size: is not planned yet; write it, or call autoconfigure.plan first")
         return self.data.patch_size
 
     def completed(self, patch_size: Sequence[int] | None, features: Mapping[str, int]) -> Recipe:
-        """Return the recipe with a patch and networks' features, where it names none."""
+        """Return the recipe with patch size and features filled in where it leaves them out."""
         data, networks = self.data, dict(self.networks)
         if data.patch_size is None and patch_size is not None:
             data = data.model_copy(update={"patch_size": tuple(patch_size)})
@@ -246,9 +248,9 @@ class Recipe(Section):
         return plain
 
     def decisive(self) -> dict[str, Any]:
-        """Return all settings that decide a run's weights: not where the data lie or how often it saves.
+        """Return all settings that influence the weights of a run; e.g. `data.root` and `checkpoint_every` do not.
 
-        A memory budget decides only by the patch and features planned from it, which the planned recipe holds.
+        The memory budget influences only patch size and features, which the planned recipe contains.
         """
         plain = self.resolved()
         plain["data"].pop("root")
@@ -259,10 +261,10 @@ class Recipe(Section):
         return plain
 
     def fingerprint(self) -> str:
-        """Return a hash of what is `decisive`."""
+        """Return a hash of the `decisive` settings."""
         plain = self.decisive()
         for entry in plain["supervision"].values():
-            entry["on"] = entry.pop("networks")  # the key's first name: checkpoints made with it hold this hash
+            entry["on"] = entry.pop("networks")  # former name of the key; the hash has to stay the same
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 class Definition(NamedTuple):
-    """The statement or expression that a name stands for, and the file that it stands in."""
+    """The statement or expression that defines a name, and its file."""
 
     node: ast.ClassDef | ast.FunctionDef | ast.expr
     source: Source
@@ -39,7 +39,7 @@ class Source:
                 self.imports |= {alias.asname or alias.name: (module, alias.name) for alias in names}
 
     def find(self, name: str) -> Definition | None:
-        """Return what a name stands for, here or in the module of wsseg that it is imported from."""
+        """Return the definition of a name in this file, or in the module of wsseg that it is imported from."""
         if name in self.definitions:
             return Definition(self.definitions[name], self)
         module, original = self.imports.get(name, ("", ""))
@@ -50,7 +50,7 @@ class Source:
         return read_source(path).find(original)
 
     def find_class(self, name: str) -> tuple[ast.ClassDef, Source] | None:
-        """Return the class that a name stands for, if it is one of wsseg or of this file."""
+        """Return the class of a name and its file; None if it is defined neither here nor in wsseg."""
         definition = self.find(name)
         if definition is None or not isinstance(definition.node, ast.ClassDef):
             return None
@@ -69,6 +69,6 @@ def class_name(name: str) -> str:
 
 
 def plugin_files(package: str) -> dict[str, Path]:
-    """Return name -> file of the plug-ins of a package, e.g. "networks.fusion"; a file that begins with `_` is none."""
+    """Return name -> file of the plug-ins of a package, e.g. "networks.fusion", without files that begin with `_`."""
     files = sorted(PACKAGE.joinpath(*package.split(".")).glob("*.py"))
     return {file.stem: file for file in files if not file.stem.startswith("_")}

@@ -19,11 +19,11 @@ MAPPINGS = {"dict", "Mapping"}
 
 
 def type_words(annotation: ast.expr, source: Source, limits: Limits | None = None) -> str:
-    """Return in words which values a type takes.
+    """Return a description of the values that a type accepts.
 
     Args:
         annotation: The annotation.
-        source: The file that it stands in, for its aliases.
+        source: The file of the annotation, to resolve type aliases.
         limits: Bounds from outside the annotation: any of gt, ge, lt, le.
     """
     limits = limits or {}

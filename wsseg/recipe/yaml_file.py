@@ -52,13 +52,13 @@ def parse_value(text: str) -> Any:
 
 def edited_text(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
     """Return the text of a YAML file after `edit` has changed its mapping; comments and layout are kept."""
-    load_yaml(path)  # refuses what must not be read
-    keeper = YAML(typ="rt")
-    keeper.width = 120
-    mapping = keeper.load(_text(path))
+    load_yaml(path)  # raises for anchors, tags and repeated keys
+    yaml = YAML(typ="rt")
+    yaml.width = 120
+    mapping = yaml.load(_text(path))
     edit(mapping)
     out = io.StringIO()
-    keeper.dump(mapping, out)
+    yaml.dump(mapping, out)
     return out.getvalue()
 
 
@@ -88,7 +88,7 @@ def _parse(text: str, where: str) -> tuple[Node | None, Any]:
 
 
 def _check(node: Node) -> None:
-    """Refuse what plain data do not need. An anchor is met before its aliases, so no alias is ever followed."""
+    """Refuse anchors, merge keys and tags. An anchor comes before its aliases, so no alias is ever followed."""
     if node.anchor:
         raise _NotPlainError(node, "YAML anchors and merge keys are not read; write the values out")
     if str(node.tag) not in PLAIN_TAGS:

@@ -1,4 +1,4 @@
-"""Supervision of a network at every scale of its logits: what the annotated losses share."""
+"""Deep supervision, label pooling and partially annotated classes, shared by the annotated losses."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def gated_crf_energy(
         offsets_share: Share of the neighbours that is used, above 0, at most 1; drawn anew at each call.
 
     Returns:
-        A scalar, at least 0; 0 where the slots are none or every prediction is certain of the same class.
+        A scalar, at least 0; 0 without slots, or if all voxels are predicted as the same class with certainty.
 
     Example:
         >>> import torch
@@ -66,7 +66,7 @@ def gated_crf_energy(
 
 
 class GatedCrf(Term):
-    """Lead voxels that are near each other, and alike in every modality a network reads, to the same class.
+    """Penalise different classes at voxels that are close and similar in every modality that the network reads.
 
         L = Σ_networks 1/(V S) Σ_i Σ_{j in N(i)} k_ij (1 - <p_i, p_j>)
         k_ij = exp(-|d|²/(2 sigma_mm²) - Σ_m (I_im - I_jm)²/(2 sigma_intensity²)),  d from i to j in mm
@@ -76,9 +76,9 @@ class GatedCrf(Term):
     voxel of the padding beyond the volume are left out. V counts the voxels in the volume of slots where the network
     is valid; p = softmax(logits). Dividing by S makes the value independent of the radius; it is 1 if all neighbours
     look alike and all predictions disagree. (Published losses do not divide: their weight 0.1 is 0.1·S here; S is 62
-    for the defaults at 3 mm.) An edge in any modality cuts; a modality that a case lacks has no influence. The gradient
-    goes to the predictions only. The loss is summed over the networks, so that a network learns the same whatever other
-    networks there are.
+    for the defaults at 3 mm.) An edge in any modality separates voxels; a modality that a case lacks has no influence.
+    The gradient goes to the predictions only. The loss is summed over the networks, so that a network learns the same
+    whatever other networks there are.
 
     Args:
         setting: Passed by wsseg.
@@ -134,7 +134,7 @@ class GatedCrf(Term):
 def neighbourhood(
     spacing_mm: Spacing, radius_mm: float, sigma_mm: float, stride: int, offsets_share: float
 ) -> tuple[list[Offset], float]:
-    """Return half of the offsets to neighbours, or the drawn share of them, and 1/S scaled up by what is left out."""
+    """Return half of the offsets to neighbours, or a random share of them, and 1/S divided by that share."""
     x, y, z = (length * stride for length in spacing_mm)
     offsets = half_ball((x, y, z), radius_mm, sigma_mm)
     total_weight = 2 * sum(weight for _, weight in offsets)

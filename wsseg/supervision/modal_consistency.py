@@ -1,4 +1,4 @@
-"""Networks of several modalities agree on the same voxels."""
+"""Consistency between the networks of several modalities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from wsseg.supervision._agreement import (
 
 Form = Literal["mse", "kl", "mutual", "mixture", "feature"]
 MINIMUM_ENTROPY = 1e-4
-"""Nats; keeps a network that is certain to the last digit from being the whole mixture by an infinite factor."""
+"""Lower bound of the entropy in nats, so that the weight 1/entropy of a certain network stays finite."""
 MINIMUM_LENGTH = 1e-2
-"""Of a feature that is brought to length 1; keeps the gradient of one that is all zero within bounds."""
+"""Lower bound of the length by which a feature is divided; it bounds the gradient of features near zero."""
 
 
 def modal_consistency(
@@ -124,7 +124,7 @@ def _direction(feature: Tensor) -> Tensor:
 
 
 class ModalConsistency(Term):
-    """The networks of all modalities agree: what one modality shows, the networks of the others learn.
+    """Each network learns the predictions or features of the networks of the other modalities.
 
         L = Σ_k mean_{j in teachers(k)} mean_i d(k, j)_i          teachers are detached
 
@@ -138,8 +138,8 @@ class ModalConsistency(Term):
 
     p = softmax(logits/T); H is the entropy, so a more certain network has a larger share (with two networks
     a_1 = H_2/(H_1+H_2)); f is the finest decoder feature and P a learned 1x1x1 projection to the narrowest width among
-    the networks, the identity at the start where widths are equal. Nothing keeps P from becoming constant, so watch the
-    other losses. The cross-modal network is the one that reads most modalities, the last one of equals.
+    the networks, the identity at the start where widths are equal. P may become constant, so watch the other
+    losses. The cross-modal network is the one that reads most modalities, the last one of equals.
     The mean over i is over the voxels of `region` in slots where both networks are valid (mixture: k and at least one
     other); a teacher with no such voxel is left out. Each network learns in a summand of its own, so detaching the
     teachers of the symmetric d only halves the gradient. KL(q, p) is the cross-entropy less the entropy of q: the same

@@ -55,7 +55,7 @@ def mutual_distillation(
     """
     predictions = [log_probabilities(z, temperature) for z in logits]
     losses = []
-    for learner, learned in enumerate(predictions):
+    for learner, prediction in enumerate(predictions):
         comparisons = []
         for peer, target in enumerate(predictions):
             if peer == learner:
@@ -63,7 +63,7 @@ def mutual_distillation(
             counted = region_mask(region, threshold, target, label, inside)
             if valid is not None:
                 counted = counted & slots(valid[learner] & valid[peer])
-            comparisons.append((divergence(target.detach(), learned), counted))
+            comparisons.append((divergence(target.detach(), prediction), counted))
         losses.append(mean_over_peers(comparisons))
     return temperature**2 * torch.stack(losses).sum()
 

@@ -43,10 +43,10 @@ class PartialCrossEntropy(Term):
 
         L = Σ_networks (1/|A|) Σ_{i in A} -log p_i[label_i],   A = annotated voxels of slots where the network is valid
 
-    In a case in which some classes were not annotated, label 0 means background or one of these classes: p_i is there
-    the sum of their probabilities. The mean is over annotated voxels, not over all, so the loss does not shrink with
-    sparser annotation. It is summed over the networks, so that a network learns the same whatever other networks there
-    are. Coarser logits are weighted 1/2^level (see `scale_weights`); the label is pooled so that strokes survive.
+    In a case in which some classes were not annotated, label 0 means background or one of these classes: p_i is
+    then the sum of their probabilities. The mean is over annotated voxels, not over all, so the loss does not shrink
+    with sparser annotation. It is summed over the networks, so that a network learns the same whatever other networks
+    there are. Coarser logits are weighted 1/2^level (see `scale_weights`); the label is pooled so that strokes are kept.
 
     Source: partial cross-entropy (Tang et al., CVPR 2018).
     """

@@ -61,14 +61,14 @@ def partial_loss(
     size = p.sum(summed) + truth.sum(summed)
     if batch_dice:
         overlap, size = all_reduce_sum(torch.stack([overlap, size]))
-    scores = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
+    dice_by_class = (2 * overlap + smooth) / (size + smooth).clamp(min=1e-8)
     # With smooth 0 and nothing annotated Dice would be 0/0 -> 0 and the loss 1: such slots are left out.
     counted = annotated.flatten(1).any(1)[:, None].expand(-1, logits.shape[1] - 1)
     if annotated_classes is not None:
         counted = counted & annotated_classes[:, 1:]
     if batch_dice:
         counted = any_of(counted.unbind(1))
-    return ce * cross_entropy + dice * masked_mean(1 - scores, counted)
+    return ce * cross_entropy + dice * masked_mean(1 - dice_by_class, counted)
 
 
 class PartialLoss(Term):
@@ -85,7 +85,7 @@ class PartialLoss(Term):
 
     Equal to nnU-Net's loss with an ignore label up to the constant `dice` (nnU-Net subtracts Dice from 0, not from 1).
     It is summed over the networks, so that a network learns the same whatever other networks there are. Coarser logits
-    are weighted 1/2^level (see `scale_weights`); the label is pooled so that strokes survive. Dice on strokes does not
+    are weighted 1/2^level (see `scale_weights`); the label is pooled so that strokes are kept. Dice on strokes does not
     estimate the Dice of the organ.
 
     Args:

@@ -63,17 +63,17 @@ class PrototypeContrast(Term):
     u is the finest decoder feature after a learned 1x1x1 projection, at length 1, in float32; t_c is the mean of the
     class's memory at length 1. Anchors are annotated voxels, with their label, and unannotated ones whose largest
     probability exceeds the threshold, with that class; where there are enough of both, half each. Padding beyond the
-    volume holds no anchor, nor does the background of a case in which some classes were not annotated, for it may be
-    one of these.
+    volume holds no anchors. The background of a case in which some classes were not annotated holds none either,
+    because it may be one of these classes.
 
-    The memory, one for each network and class, first in first out, takes annotated voxels only, and after the loss is
+    Each network and class has a memory (first in, first out). It stores annotated voxels only, after the loss is
     computed, so that no anchor is its own prototype. It is saved with the run and does not change in evaluation. A
-    class whose memory is empty is left out; with fewer than two others the loss is 0. The loss is summed over the
+    class whose memory is empty is left out; with fewer than two other classes the loss is 0. The loss is summed over the
     networks, so that a network learns the same whatever other networks there are.
 
-    In a training over several processes each draws anchors from its own slots, the losses are averaged, and all share
-    the memory of the first process, which only its slots fill. The result is close to that of one process with the
-    whole batch, and not the same.
+    In a training over several processes, each process draws anchors from its own slots and the losses are averaged. All
+    processes use the memory of rank 0, which holds voxels of the slots of rank 0 only. The result is close to that of
+    one process with the whole batch, but not equal.
 
     Args:
         setting: Passed by wsseg.
@@ -144,13 +144,13 @@ class PrototypeContrast(Term):
     @torch.no_grad()
     def _candidates(self, output: Output, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """Return for each class the flat indices of its annotated and of its confident voxels, in valid slots."""
-        confidence, guess = output.logits.float().softmax(1).max(1)
+        confidence, predicted = output.logits.float().softmax(1).max(1)
         valid = output.valid[:, None, None, None] & batch.inside
-        sure = valid & (batch.label == IGNORE) & (confidence > self.threshold)
+        confident = valid & (batch.label == IGNORE) & (confidence > self.threshold)
         no_background = ~batch.annotated_classes.all(1)[:, None, None, None]
         label = torch.where((batch.label == 0) & no_background, IGNORE, batch.label)
         return [
-            ((valid & (label == c)).flatten().nonzero()[:, 0], (sure & (guess == c)).flatten().nonzero()[:, 0])
+            ((valid & (label == c)).flatten().nonzero()[:, 0], (confident & (predicted == c)).flatten().nonzero()[:, 0])
             for c in range(self.classes)
         ]
 
@@ -160,16 +160,16 @@ class PrototypeContrast(Term):
         voxels = feature.shape[2]
         rows = feature[indices // voxels, :, indices % voxels].float()
         with torch.autocast(feature.device.type, enabled=False):
-            # The floor keeps the gradient of a vector near zero within bounds.
+            # eps bounds the gradient of vectors near zero.
             return F.normalize(self.projections[network](rows), dim=1, eps=1e-2)
 
     def _prototypes(self, network: int) -> Tensor:
-        """Return (C, dimensions); rows of classes without memory are zero."""
-        held = torch.arange(self.bank.shape[2], device=self.bank.device) < self.filled[network][:, None]
-        return F.normalize((self.bank[network] * held[..., None]).sum(1), dim=1)
+        """Return the prototypes (C, dimensions); rows of classes with an empty memory are zero."""
+        occupied = torch.arange(self.bank.shape[2], device=self.bank.device) < self.filled[network][:, None]
+        return F.normalize((self.bank[network] * occupied[..., None]).sum(1), dim=1)
 
     def _remember(self, network: int, c: int, vectors: Tensor) -> None:
-        """Write the finite ones of vectors (N, dimensions) over the oldest: one nan would spoil every later step."""
+        """Replace the oldest vectors by the finite ones of `vectors` (N, dimensions); a nan would affect all later steps."""
         vectors = vectors[vectors.isfinite().all(1)]
         capacity = self.bank.shape[2]
         number = len(vectors)

@@ -6,8 +6,8 @@
     def test_edge():
         check_term(Edge, weight_of_edges=2.0)
 
-Each check runs the plug-in on small made-up inputs and raises AssertionError with the rule it breaks. `make_step`,
-`term_setting` and `network_setting` make inputs for further tests of one's own.
+Each check runs the plug-in on small synthetic inputs and raises AssertionError with the rule that it violates.
+`make_step`, `term_setting` and `network_setting` make inputs for further tests.
 """
 
 from wsseg.testing.fusion import check_fusion

@@ -1,4 +1,4 @@
-"""How a broken rule is reported."""
+"""Helpers of the contract checks: conditions, and the report of a violated rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every fusion block."""
+"""Contract checks of fusion blocks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def check_fusion(fusion: type[Fusion], **arguments: Any) -> None:
 
     Args:
         fusion: The class.
-        arguments: Of the recipe, by keyword.
+        arguments: Arguments of the recipe, by keyword.
 
     Raises:
-        AssertionError: With the rule that is broken.
+        AssertionError: With the rule that is violated.
     """
 
     def make(streams: int = 3, level: int = 0, seed: int = 0) -> Fusion:

@@ -1,4 +1,4 @@
-"""Made-up steps and settings."""
+"""Synthetic steps and settings for tests of plug-ins."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def make_step(
         classes: C.
         shape: Size of the patch in voxels.
         batch: B.
-        dtype: Of logits and features.
-        seed: Of the random numbers.
+        dtype: Type of logits and features.
+        seed: Seed of the random numbers.
         annotated: Share of annotated voxels, 0 to 1.
-        deep: Give each network one coarser map of logits.
+        deep: Whether each network has one coarser map of logits.
         names: Networks to make; `ct` reads the first of two modalities, `mr` the second, `cross` both.
         spacing_mm: Size of a voxel.
         identical: Give all networks the same logits, and the same features of one width.
@@ -106,7 +106,7 @@ def _labels(
 
 
 def term_setting(step: Step, name: str = "term") -> TermSetting:
-    """Return the setting of a term that looks at all networks of `step`."""
+    """Return the setting of a term that is computed on all networks of `step`."""
     x, y, z = step.batch.spacing_mm[0].tolist()
     return TermSetting(
         name=name,

@@ -1,4 +1,4 @@
-"""What holds for every network."""
+"""Contract checks of networks."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ def build_network(
     small: bool = True,
     **arguments: Any,
 ) -> Built:
-    """Build a network that reads two modalities or, where it refuses to, fuses two U-Nets.
+    """Build a network that reads two modalities or, if it raises RecipeError for that, fuses two U-Nets.
 
     Args:
         network: The class.
-        patch_size: In voxels.
+        patch_size: Size of a patch in voxels.
         spacing_mm: Size of a voxel.
         classes: C.
-        seed: Of the initial weights.
-        small: Ask for few `features` and `levels`, where the network has such arguments.
-        arguments: Of the recipe, by keyword; those the network does not have are left out.
+        seed: Seed of the initial weights.
+        small: Use few `features` and `levels` if the network has such arguments.
+        arguments: Arguments of the recipe, by keyword; those that the network does not have are left out.
     """
     torch.manual_seed(seed)
     parameters = inspect.signature(network).parameters
@@ -96,16 +96,16 @@ def make_image(batch: int = 2, patch_size: Triple = (16, 16, 16)) -> tuple[Tenso
 def check_network(network: type[Network], **arguments: Any) -> None:
     """Check that a network keeps the contract of `wsseg.core.contracts.Network`.
 
-    It is run small, on patches of many shapes, in float32 and under autocast to bfloat16. Batch norm is refused: a slot
-    must not depend on the others of its batch, because slots hold different cases, modalities and amounts of
-    annotation, and because a window is predicted beside other windows than in training.
+    A small version is run on patches of many shapes, in float32 and under autocast to bfloat16. Batch norm is refused:
+    a slot must not depend on the other slots, because slots hold different cases, modalities and amounts of annotation,
+    and because prediction combines other windows in a batch than training.
 
     Args:
         network: The class.
-        arguments: Of the recipe, by keyword.
+        arguments: Arguments of the recipe, by keyword.
 
     Raises:
-        AssertionError: With the rule that is broken.
+        AssertionError: With the rule that is violated.
     """
 
     def make(**options: Any) -> Built:

@@ -1,4 +1,4 @@
-"""What holds for every term."""
+"""Contract checks of terms."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def check_term(term: type[Term], **arguments: Any) -> None:
 
     Args:
         term: The class.
-        arguments: Of the recipe, by keyword.
+        arguments: Arguments of the recipe, by keyword.
 
     Raises:
-        AssertionError: With the rule that is broken.
+        AssertionError: With the rule that is violated.
     """
 
     def make(step: Step) -> Term:
@@ -50,12 +50,12 @@ def loss_of(term: Term, step: Step) -> Tensor:
 
 
 def leaves_of(output: Output) -> tuple[Tensor, ...]:
-    """Return the tensors of an output that learn."""
+    """Return the tensors of an output that may get a gradient."""
     return (output.logits, *output.decoder, *output.deep_logits)
 
 
 def gradients_of(step: Step) -> Gradients:
-    """Return the gradients of every network's tensors after a backward pass; 0 where none came."""
+    """Return the gradients of every network's tensors after a backward pass; 0 for tensors without a gradient."""
     return {
         name: [torch.zeros_like(x) if x.grad is None else x.grad.clone() for x in leaves_of(output)]
         for name, output in step.outputs.items()
@@ -91,12 +91,12 @@ def _teaches_every_network(make: Make) -> None:
                     require(any(g.any() for g in grads), f"{network} learns nothing: {shape}, {classes} classes")
 
 
-def _stands_an_empty_label(make: Make) -> None:
+def _handles_an_empty_label(make: Make) -> None:
     """Where no voxel is annotated, the loss and its gradients are finite."""
     _learn(make, make_step(annotated=0, deep=True))
 
 
-def _says_nothing_without_valid_slots(make: Make) -> None:
+def _is_zero_without_valid_slots(make: Make) -> None:
     """Where no slot is valid, the loss is a differentiable 0 without a gradient."""
     step = make_step(deep=True)
     none = torch.zeros(2, dtype=torch.bool)
@@ -118,12 +118,12 @@ def _skips_invalid_slots(make: Make) -> None:
 
     def run(changed: bool) -> tuple[Tensor, Gradients]:
         step = make_step(deep=True, batch=3)
-        blind = replace(step.outputs["ct"], valid=torch.tensor([True, False, True]))
+        invalid = replace(step.outputs["ct"], valid=torch.tensor([True, False, True]))
         if changed:
             with torch.no_grad():
-                for x in leaves_of(blind):
+                for x in leaves_of(invalid):
                     x[1] = 3 * torch.randn(x[1].shape, generator=torch.Generator().manual_seed(9))
-        return _learn(make, replace(step, outputs={**step.outputs, "ct": blind}))
+        return _learn(make, replace(step, outputs={**step.outputs, "ct": invalid}))
 
     _require_same(run(False), run(True))
     require(not any(g[1].any() for g in run(False)[1]["ct"]), "the slot gets a gradient")
@@ -178,8 +178,8 @@ def _resumes_from_its_state(make: Make) -> None:
 
 RULES = (
     _teaches_every_network,
-    _stands_an_empty_label,
-    _says_nothing_without_valid_slots,
+    _handles_an_empty_label,
+    _is_zero_without_valid_slots,
     _leaves_inputs_unchanged,
     _skips_invalid_slots,
     _skips_padding,

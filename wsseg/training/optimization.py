@@ -56,12 +56,12 @@ def choose_precision(
             "set it to auto or fp32"
         )
     if wanted != "auto":
-        return wanted, "the recipe says so"
+        return wanted, "set in the recipe"
     if crashes:
         return "fp32", "bf16 on a CPU crashes with kernels of 1 x 3 x 3 voxels"
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ("bf16", "the GPU has it") if fast else ("fp32", "the GPU has no bf16")
+        return ("bf16", "the GPU supports it") if fast else ("fp32", "the GPU does not support bf16")
     amx = torch.cpu.get_capabilities().get("amx_tile", False)
     return ("bf16", "the processor has AMX") if amx else ("fp32", "the processor has no AMX")
 

@@ -180,13 +180,14 @@ class Trainer:
         precision = snapshot.notes.get("precision", self.precision)
         if precision != self.precision:
             raise RecipeError(
-                f"training.precision: was {precision} before, is {self.precision} here; set it to {precision}"
+                f"training.precision: the checkpoint is in {precision}, the run would continue in {self.precision}; "
+                f"set it to {precision}"
             )
         processes = snapshot.notes.get("world", 1)
         if processes != self.world.world:
             raise RecipeError(
-                f"the run was begun by {processes} processes together, here are {self.world.world}, so its batches "
-                f"would be others: resume it with {processes}, or begin a new run"
+                f"the run was started with {processes} processes and cannot be resumed with {self.world.world}, "
+                f"because its batches would change; resume it with {processes}, or start a new run"
             )
 
         def below(prefix: str) -> dict[str, Tensor]:
