@@ -65,10 +65,10 @@ def test_the_first_name_of_a_node_list(nodes: str, first: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "fault"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK, MASTER_ADDR, MASTER_PORT missing beside RANK, WORLD_SIZE"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK, MASTER_ADDR, MASTER_PORT missing, but RANK, WORLD_SIZE set"),
         (TORCHRUN | {"RANK": "first", "MASTER_PORT": "-1"}, "RANK='first', MASTER_PORT='-1': expected a whole number"),
         (TORCHRUN | {"RANK": "4"}, "rank 4 of 4 with local rank 1"),
-        ({k: v for k, v in SRUN.items() if k != "SLURM_PROCID"}, "SLURM_PROCID missing beside"),
+        ({k: v for k, v in SRUN.items() if k != "SLURM_PROCID"}, "SLURM_PROCID missing, but"),
         (SRUN | {"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x': expected a whole number"),
         ({k: v for k, v in SRUN.items() if "NODE" not in k}, "set MASTER_ADDR to that of task 0"),
     ],

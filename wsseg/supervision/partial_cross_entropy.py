@@ -46,7 +46,7 @@ class PartialCrossEntropy(Term):
     In a case in which some classes were not annotated, label 0 means background or one of these classes: p_i is
     then the sum of their probabilities. The mean is over annotated voxels, not over all, so the loss does not shrink
     with sparser annotation. It is summed over the networks, so that a network learns the same whatever other networks
-    there are. Coarser logits are weighted 1/2^level (see `scale_weights`); the label is pooled so that strokes are kept.
+    there are. Coarser logits are weighted 1/2^level (see `scale_weights`); pooling of the label keeps strokes.
 
     Source: partial cross-entropy (Tang et al., CVPR 2018).
     """

@@ -68,8 +68,8 @@ class PrototypeContrast(Term):
 
     Each network and class has a memory (first in, first out). It stores annotated voxels only, after the loss is
     computed, so that no anchor is its own prototype. It is saved with the run and does not change in evaluation. A
-    class whose memory is empty is left out; with fewer than two other classes the loss is 0. The loss is summed over the
-    networks, so that a network learns the same whatever other networks there are.
+    class whose memory is empty is left out; with fewer than two other classes the loss is 0. The loss is summed over
+    the networks, so that a network learns the same whatever other networks there are.
 
     In a training over several processes, each process draws anchors from its own slots and the losses are averaged. All
     processes use the memory of rank 0, which holds voxels of the slots of rank 0 only. The result is close to that of
@@ -169,7 +169,7 @@ class PrototypeContrast(Term):
         return F.normalize((self.bank[network] * occupied[..., None]).sum(1), dim=1)
 
     def _remember(self, network: int, c: int, vectors: Tensor) -> None:
-        """Replace the oldest vectors by the finite ones of `vectors` (N, dimensions); a nan would affect all later steps."""
+        """Replace the oldest vectors by the finite ones of (N, dimensions); a nan would affect all later steps."""
         vectors = vectors[vectors.isfinite().all(1)]
         capacity = self.bank.shape[2]
         number = len(vectors)
