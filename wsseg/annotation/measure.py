@@ -107,40 +107,24 @@ def measure_sets(
         faults += [] if files else [f"{root / name}: holds no *{dense.ending}"]
     if faults:
         raise DataError(faults)
-    measured = {name: _measure_all(of_set, name, classes, processes, report) for name, of_set in jobs.items()}
+    measured: dict[str, dict[str, StrokeMeasurements]] = {}
+    for name, of_set in jobs.items():
+        cases = workers.each_case(_measure, of_set, f"measuring {name}", report, processes)
+        measured[name] = {
+            label: StrokeMeasurements.pooled([case[c] for case in cases]) for c, label in enumerate(classes)
+        }
     columns = ["class", "annotation", "of class", "wrong", "per slice", "length mm", "width mm", "depth mm", "depth"]
     rows = [[label, Path(name).name, *_cells(measured[name][label])] for label in classes for name in sets]
     report.table(f"strokes of {root.name}: medians (10th .. 90th percentile)", columns, rows)
     return measured
 
 
-def _measure_all(
-    jobs: Sequence[_Job], name: str, classes: Sequence[str], processes: int | None, report: Reporter
-) -> dict[str, StrokeMeasurements]:
-    """Measure all cases of a set. Raises DataError with the faults of all of them."""
-    cases: list[list[StrokeMeasurements]] = []
-    faults: list[str] = []
-    with report.progress(f"measuring {name}", len(jobs)) as bar:
-        for job, result in zip(jobs, workers.each(_measure, jobs, processes), strict=True):
-            if isinstance(result, tuple):
-                faults += result
-                continue
-            cases.append(result)
-            bar.advance(job.case)
-    if faults:
-        raise DataError(faults)
-    return {name: StrokeMeasurements.pooled([case[c] for case in cases]) for c, name in enumerate(classes)}
-
-
-def _measure(job: _Job) -> list[StrokeMeasurements] | tuple[str, ...]:
-    """Measure one case. Returns the measurements by class, or the faults of the case."""
-    try:
-        label, grid = read_label(job.label, job.classes, job.label_ignore)
-        annotation, other = read_label(job.annotation, job.classes, job.annotation_ignore)
-    except DataError as error:
-        return error.faults
+def _measure(job: _Job) -> list[StrokeMeasurements]:
+    """Measure one case, class by class. Raises DataError with its faults."""
+    label, grid = read_label(job.label, job.classes, job.label_ignore)
+    annotation, other = read_label(job.annotation, job.classes, job.annotation_ignore)
     if annotation.shape != label.shape or grid.displacement_voxels(other) > nifti.CORNER_TOLERANCE_VOXELS:
-        return (f"{job.annotation}: does not lie on the grid of {job.label}: resample one onto the other's",)
+        raise DataError(f"{job.annotation}: does not lie on the grid of {job.label}: resample one onto the other's")
     pixel_mm = [mm for axis, mm in enumerate(grid.spacing_mm) if axis != job.axis]
     slices = np.moveaxis(label, job.axis, 0), np.moveaxis(annotation, job.axis, 0)
     return [measure_strokes(*slices, value, (pixel_mm[0], pixel_mm[1])) for value in range(job.classes)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
     try:
         with whole_folder(target, replace=True) as folder:
             jobs = [_Job(case, labels[case], assigned[case], folder, dense) for case in labels if case in assigned]
-            receipts = _draw_all(jobs, protocol.name, processes, report)
+            receipts = workers.each_case(_draw, jobs, f"simulating {protocol.name}", report, processes)
             metadata = receipt.record(protocol, dense.classes, receipts, without)
             if dense.annotated_classes is not None:
                 metadata["annotated_classes"] = dense.annotated_classes
@@ -77,29 +76,10 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
     return target
 
 
-def _draw_all(jobs: Sequence[_Job], name: str, processes: int | None, report: Reporter) -> list[CaseReceipt]:
-    """Draw and write every case. Raises DataError with the faults of all labels."""
-    receipts: list[CaseReceipt] = []
-    faults: list[str] = []
-    with report.progress(f"simulating {name}", len(jobs)) as bar:
-        for result in workers.each(_draw, jobs, processes):
-            if isinstance(result, CaseReceipt):
-                receipts.append(result)
-                bar.advance(result.case)
-            else:
-                faults.extend(result)
-    if faults:
-        raise DataError(faults)
-    return receipts
-
-
-def _draw(job: _Job) -> CaseReceipt | tuple[str, ...]:
-    """Draw and write one case. Returns its receipt, or the faults of its label."""
+def _draw(job: _Job) -> CaseReceipt:
+    """Draw and write one case, and return its receipt. Raises DataError with the faults of its label."""
     classes = len(job.dense.classes)
-    try:
-        label, grid = read_label(job.label, classes, job.dense.ignore_value)
-    except DataError as error:
-        return error.faults
+    label, grid = read_label(job.label, classes, job.dense.ignore_value)
     case = DenseCase(job.case, label, classes, _rounded(grid.spacing_mm))
     annotation = job.protocol.draw(case)
     on_disk = np.where(annotation.label == IGNORE, classes, annotation.label).astype(np.uint8)

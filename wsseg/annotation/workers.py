@@ -12,17 +12,57 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, collecting
 from wsseg.core.machine import own_cores
+from wsseg.core.reporter import Reporter
+
+
+class Job(Protocol):
+    """What to do for one case."""
+
+    @property
+    def case(self) -> str:
+        """Name of the case."""
+
 
 J = TypeVar("J")
+C = TypeVar("C", bound=Job)
 R = TypeVar("R")
 CASES_PER_PROCESS = 8
 """Fewest cases per worker that make up for its start."""
 MAX_PROCESSES = 16
 """Default limit of workers: each takes some hundred megabytes."""
+
+
+def each_case(
+    work: Callable[[C], R], jobs: Sequence[C], what: str, report: Reporter, processes: int | None = None
+) -> list[R]:
+    """Return `work(job)` for the job of every case, in order, with a progress bar; see `each`.
+
+    Raises:
+        DataError: With the faults of all cases.
+    """
+    results: list[R] = []
+    faults: list[str] = []
+    with report.progress(what, len(jobs)) as bar:
+        for job, (done, own_faults) in zip(jobs, each(partial(_attempt, work), jobs, processes), strict=True):
+            results += done
+            faults += own_faults
+            bar.advance(job.case)
+    if faults:
+        raise DataError(faults)
+    return results
+
+
+def _attempt(work: Callable[[C], R], job: C) -> tuple[list[R], list[str]]:
+    """Return the result, if there is one, and the faults: not a raised `FaultsError`, so that all jobs are done."""
+    faults: list[str] = []
+    with collecting(faults):
+        return [work(job)], faults
+    return [], faults
 
 
 def each(work: Callable[[J], R], jobs: Sequence[J], processes: int | None = None) -> Iterator[R]:
