@@ -18,7 +18,7 @@ from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import document, paired
-from wsseg.evaluation.comparison import report as wording
+from wsseg.evaluation.comparison import report as comparison_report
 from wsseg.evaluation.comparison.document import ReportSection
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
 from wsseg.evaluation.comparison.report import ComparisonFacts
@@ -119,15 +119,15 @@ def _write(
     """Write scores.csv, report.html and report.md with their figures, track them, and print the result."""
     figure_sections = illustrate(out / "figures", comparison, runs, report)
     facts = _facts(runs, command)
-    first, *rest = wording.sections(comparison, facts, figure_sections)
+    first, *rest = comparison_report.sections(comparison, facts, figure_sections)
     sections = [first, *extra_sections(comparison), *rest]
     title = f"{', '.join(comparison.arms)} on {facts.dataset}"
     write_safely(out / "report.html", document.page(title, sections).encode())
     write_safely(out / "report.md", document.markdown(title, sections, out).encode())
     write_safely(out / "scores.csv", paired.table(run for run, _ in runs).encode())
-    scores = wording.score_table(comparison, facts.tolerance_mm)
+    scores = comparison_report.score_table(comparison, facts.tolerance_mm)
     report.table(f"{title}, held-out cases", scores.columns, scores.rows)
-    for sentence in wording.answer(comparison):
+    for sentence in comparison_report.result_sentences(comparison):
         report.say(sentence)
     pictures = [path for section in sections for _, path in section.pictures]
     _track(out, title, comparison, runs, pictures, report)
@@ -140,6 +140,7 @@ def _track(
 ) -> None:  # fmt: skip
     """Record the comparison as an MLflow run, with the compared runs as its children."""
     first = recipe_of(runs[0][1])
+    sentences = comparison_report.result_sentences(comparison)
     tracker = Tracker.open(
         out,
         experiment=first.tracking.experiment,
@@ -147,7 +148,7 @@ def _track(
         parameters={"iterations": first.training.iterations},
         tags={**versions(), "git_commit": git_commit(Path(__file__).parent),  # tags can change later, parameters not
               "recipes": "; ".join(comparison.arms), "against": comparison.against,
-              "mlflow.note.content": "\n\n".join([*wording.answer(comparison), f"Directory: `{out}`"])},
+              "mlflow.note.content": "\n\n".join([*sentences, f"Directory: `{out}`"])},
         say=report.say,
     )  # fmt: skip
     status = "FAILED"
@@ -178,7 +179,7 @@ def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFa
     content = sorted({item for plan in plans for item in plan["content"].items()})
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     recorded = recorded_versions([path for _, path in runs])
-    made_with = ", ".join(f"{name} {' or '.join(values)}" for name, values in recorded.items())
+    trained_with = ", ".join(f"{name} {' or '.join(values)}" for name, values in recorded.items())
     annotations = [f"{run.arm}: {recipe.data.annotation}" for (run, _), recipe in zip(runs, recipes, strict=True)]
     return ComparisonFacts(
         dataset=plans[0]["dataset"],
@@ -190,7 +191,7 @@ def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFa
         notes=(
             f"Preprocessed data {data} (sha256 over all cases); training labels: "
             f"{'; '.join(dict.fromkeys(annotations))}.",
-            f"Trained with {made_with or 'unrecorded versions (no record.jsonl)'}.",
+            f"Trained with {trained_with or 'unrecorded versions (no record.jsonl)'}.",
             f"Compared with wsseg {versions()['wsseg']}, commit {git_commit(Path(__file__).parent) or 'unknown'}.",
         ),
         commands=(command,),

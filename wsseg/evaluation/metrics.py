@@ -22,7 +22,7 @@ Empty = Literal["", "both", "prediction", "reference"]
 
 TREE_SHARE = 1 / 16
 """Up to this share of surface voxels a KD-tree is used; above it, a distance transform was faster."""
-_ROUNDING = 1e-6  # spacing comes from float32 headers: three voxels of 0.8 mm have to count as within 2.4 mm
+_ROUNDING = 1e-6  # spacing comes from float32 headers: three voxels of 0.8 mm must count as within 2.4 mm
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Scores:
 def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: float) -> Scores:
     """Compare a predicted mask with the reference mask.
 
-    Rule for empty masks, which have no surface: if both are empty, dice and nsd are 1 and distances 0; if one is empty,
-    dice and nsd are 0 and distances the diagonal of the volume in mm.
+    An empty mask has no surface. If both masks are empty, dice and nsd are 1 and the distances 0. If one is empty, dice
+    and nsd are 0 and the distances are the diagonal of the volume in mm.
 
     Args:
         prediction: (X, Y, Z) bool.
@@ -92,19 +92,26 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
 
 
 def surface_distances(a: Mask, b: Mask, spacing_mm: Spacing) -> tuple[Distances, Distances]:
-    """Return the distance in mm of each surface voxel of `a` to the surface of `b`, and of those of `b` to `a`.
+    """Return the distance of each surface voxel of one mask to the surface of the other, in both directions.
 
-    Both masks (X, Y, Z) have at least one voxel. The cost of a KD-tree depends on the number of surface voxels; it is
-    faster for organs and tumours. The cost of a distance transform depends on the number of voxels; it is faster for
-    masks with very many surface voxels.
+    The cost of a KD-tree depends on the number of surface voxels; it is faster for organs and tumours. The cost of a
+    distance transform depends on the number of voxels; it is faster for masks with very many surface voxels.
+
+    Args:
+        a: (X, Y, Z) bool with at least one voxel.
+        b: (X, Y, Z) bool with at least one voxel.
+        spacing_mm: Edge lengths of a voxel.
+
+    Returns:
+        Distances in mm from the surface of `a` to that of `b`, and from the surface of `b` to that of `a`.
     """
     box = _bounding_box(a | b)
     surface_a, surface_b = _surface(a[box]), _surface(b[box])
     if np.count_nonzero(surface_a) + np.count_nonzero(surface_b) > TREE_SHARE * surface_a.size:
         field_a = distance_transform_edt(~surface_a, sampling=spacing_mm)
-        back = field_a[surface_b]
+        from_b = field_a[surface_b]
         del field_a  # one field at a time: each takes eight bytes per voxel
-        return distance_transform_edt(~surface_b, sampling=spacing_mm)[surface_a], back
+        return distance_transform_edt(~surface_b, sampling=spacing_mm)[surface_a], from_b
     edges = np.asarray(spacing_mm, np.float64)
     points_a, points_b = np.argwhere(surface_a) * edges, np.argwhere(surface_b) * edges
     return _nearest(points_a, points_b), _nearest(points_b, points_a)
@@ -121,10 +128,10 @@ def _surface(mask: Mask) -> Mask:
     """Return the voxels with a face neighbour outside the mask; voxels beyond the array are outside."""
     inner = mask.copy()
     for axis in range(3):
-        here, line = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-        here[1:] &= line[:-1]
-        here[:-1] &= line[1:]
-        here[0] = here[-1] = False
+        eroded, source = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        eroded[1:] &= source[:-1]
+        eroded[:-1] &= source[1:]
+        eroded[0] = eroded[-1] = False
     return mask & ~inner
 
 

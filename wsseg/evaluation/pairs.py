@@ -1,4 +1,4 @@
-"""Pairs of a predicted label map and its reference: finding, checking and reading them."""
+"""Find, check and read pairs of a predicted label map and its reference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairCheck:
-    """The result of checking a pair: its faults, whether the reference is dense, and the values of both files."""
+    """The result of checking a pair.
+
+    Attributes:
+        faults: Faults of its files.
+        dense: Whether there is a reference without unannotated voxels.
+        values: Values that occur in either file.
+    """
 
     faults: list[str]
     dense: bool
@@ -51,7 +57,12 @@ class PairCheck:
 
 
 def check_pair(pair: Pair, classes: Mapping[int, str] | None) -> PairCheck:
-    """Check that both files of a pair are readable, lie on the same grid, and hold only values of classes."""
+    """Check that both files of a pair are readable, have the same grid, and hold only values of classes.
+
+    Args:
+        pair: The pair; without a reference only the prediction is checked.
+        classes: Value -> name; None accepts all values from 0 to 254.
+    """
     faults: list[str] = []
     prediction, values = _read(pair.prediction, None, faults)
     reference, reference_values = (
@@ -60,9 +71,11 @@ def check_pair(pair: Pair, classes: Mapping[int, str] | None) -> PairCheck:
     valid = set(range(IGNORE)) if classes is None else {0, *classes}
     for path, unknown in ((pair.prediction, values - valid), (pair.reference, reference_values - valid - {IGNORE})):
         if unknown:
-            named = "1 to 254" if classes is None else ", ".join(f"{value} ({name})" for value, name in classes.items())
+            expected = (
+                "1 to 254" if classes is None else ", ".join(f"{value} ({name})" for value, name in classes.items())
+            )
             faults.append(
-                f"{path}: holds {sorted(unknown)}, expected 0 (background), {named}: name them in dataset.json"
+                f"{path}: holds {sorted(unknown)}, expected 0 (background), {expected}: name them in dataset.json"
             )
     remedy = f"its reference {pair.reference}: resample the prediction onto the reference's grid"
     if prediction and reference and prediction.grid.shape != reference.grid.shape:
@@ -86,7 +99,15 @@ def _read(path: Path, ignore: int | None, faults: list[str]) -> tuple[Volume | N
 def find_pairs(
     predictions: Path, references: Path, classes: Mapping[int, str] | None
 ) -> tuple[list[Pair], Mapping[int, str] | None]:
-    """Return the pairs of two folders, and the classes: the given ones, else those named by a `dataset.json`.
+    """Return the pairs of two folders, and the classes.
+
+    Args:
+        predictions: Folder of label maps, CASE.nii.gz.
+        references: Folder of reference label maps with the same names.
+        classes: Value -> name; None reads them from a `dataset.json`, see `class_names`.
+
+    Returns:
+        One pair per prediction, and the classes; None if no file names them.
 
     Raises:
         DataError: With all faults: a folder is missing or empty, or a `dataset.json` is invalid.
@@ -125,7 +146,7 @@ def class_names(references: Path, predictions: Path) -> dict[int, str] | None:
     """Return the foreground classes named by `dataset.json` beside the references, else in the predictions.
 
     Returns:
-        Value -> name without the background, in the order of the values; None if no such file names labels.
+        Value -> name without the background, sorted by value; None if no such file names labels.
 
     Raises:
         DataError: A file is not JSON, or its labels are not `{name: value}` with values from 1 to 254.

@@ -1,4 +1,4 @@
-"""Scores of predictions: one row for each case and class, their CSV file, and summaries."""
+"""Scores of predictions: one row per case and class, their CSV file, and summaries."""
 
 from __future__ import annotations
 
@@ -92,9 +92,12 @@ def score_folder(
         tolerance_mm: See `metrics.score`.
         report: Shows progress, and what could not be scored.
 
+    Returns:
+        One row per case and class, and one per case that could not be scored.
+
     Raises:
-        DataError: With every fault of every file: unreadable, on another grid than its reference, or with values that
-            are no class.
+        DataError: With all faults of all files: unreadable, on another grid than its reference, or with values that
+            are not classes.
     """
     pairs, classes = find_pairs(predictions, references, classes)
     checks: dict[str, PairCheck] = {}
@@ -122,7 +125,7 @@ def score_folder(
 
 
 def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> list[Row]:
-    """Read a case again and score it: keeping all cases from the check on would need too much memory."""
+    """Read a case again and score it. Keeping all cases in memory since the check would need too much of it."""
     prediction, reference = pair.read()
     return score_case(pair.case, prediction.array, reference.array, reference.grid.spacing_mm, classes, tolerance_mm)
 
@@ -166,27 +169,27 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def _row(line: list[str]) -> Row:
-    """Return the row of a line."""
+    """Parse a line of the CSV file. Raises ValueError."""
     if len(line) != len(COLUMNS):
         raise ValueError(f"has {len(line)} cells, expected {len(COLUMNS)}")
-    cells = dict(zip((f.name for f in fields(Row)), line, strict=True))
-    numbers = {name: float(cells[name]) if cells[name] else None for name in _NUMBERS}
+    by_field = dict(zip((f.name for f in fields(Row)), line, strict=True))
+    numbers = {name: float(by_field[name]) if by_field[name] else None for name in _NUMBERS}
     if not all(math.isfinite(v) for v in numbers.values() if v is not None):
         raise ValueError("a number is not finite")
-    return Row(cells["case"], cells["class_name"], **numbers, empty=cells["empty"], note=cells["note"])
+    return Row(by_field["case"], by_field["class_name"], **numbers, empty=by_field["empty"], note=by_field["note"])
 
 
 def summary_columns(tolerance_mm: float) -> list[str]:
-    """Return the column heads of `summary`."""
+    """Return the column headings of `summary`."""
     return ["class", "cases", "dice", "hd95 (mm)", "assd (mm)", f"nsd at {tolerance_mm:g} mm", "empty masks"]
 
 
 def summary(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the cells of a table: a line for each class, their mean, and the number of cases without dense reference.
+    """Return the cells of a table: one row per class, their mean, and the number of cases without dense reference.
 
-    Numbers are means over cases; dice also has its sample standard deviation. In the line `mean` they are means over
-    the classes' means, with the deviation of the cases' mean dice. `empty masks` counts the scores from the rule for
-    empty masks, by the mask that is empty.
+    Numbers are means over cases; dice also has its sample standard deviation. The row `mean` holds the means over the
+    class means, and the standard deviation over cases of the mean dice of a case. `empty masks` counts the scores
+    defined by the rule for empty masks, by the mask that is empty.
     """
     scored = [row for row in rows if row.dice is not None]
     by_class = _grouped(scored, lambda row: row.class_name)
@@ -213,7 +216,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _cells(rows: Sequence[Row], classes: Sequence[Sequence[Row]]) -> list[str]:
-    """Return the cells of a line after its name, from all of its rows and the same rows by class."""
+    """Return the cells of a table row after its name, from its score rows and the same rows by class."""
     of_case = [_mean(group, "dice") for group in _grouped(rows, lambda row: row.case).values()]
     dice, hd95_mm, assd_mm, nsd = (fmean(_mean(group, metric) for group in classes) for metric in METRICS)
     spread = f" ± {stdev(of_case):.3f}" if len(of_case) > 1 else ""

@@ -30,7 +30,7 @@ _WIDTH, _PANEL, _LEFT, _TOP, _GAP = 12.0, 4.2, 0.45, 0.9, 0.06  # inches
 _LINE, _MIN_WIDTH = 0.25, 6.0
 _ASPECT = 0.35, 1.3  # smallest and largest side of a panel, relative to the widest slice
 _HALO = [Stroke(linewidth=2.5, foreground="black"), Normal()]
-_MIN_STROKE = 2.5  # pixels: a thinner stroke is drawn thicker, or it would vanish
+_MIN_STROKE = 2.5  # pixels: thinner strokes are widened to stay visible
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Plane:
     Attributes:
         name: Name of the plane.
         normal: Axis perpendicular to it.
-        across: Axis drawn from right to left, so that the patient's right, or the front, lies left.
+        across: Axis drawn from right to left, so that the patient's right, or the front, is on the left.
         up: Axis drawn upwards.
         letters: The patient's sides at the left, right, bottom and top of the picture.
     """
@@ -71,8 +71,8 @@ class Cut:
     def of(self, volume: Array) -> Array:
         """Return the slice (up, across) of a volume (X, Y, Z)."""
         order = self.plane.normal, self.plane.up, self.plane.across
-        chosen: Array = volume.transpose(order)[self.index]
-        return chosen
+        cut: Array = volume.transpose(order)[self.index]
+        return cut
 
     @property
     def title(self) -> str:
@@ -107,7 +107,7 @@ class Panel:
         self._limits = (across / 2 + half[0], across / 2 - half[0]), (up / 2 - half[1], up / 2 + half[1])
 
     def image(self, volume: Array, window: tuple[float, float]) -> None:
-        """Show the slice in grey, from black at the lower to white at the upper end of the window."""
+        """Draw the slice in grey, black at the lower end of the window and white at the upper."""
         low, high = window
         self._show(self.cut.of(volume), cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
 
@@ -118,12 +118,12 @@ class Panel:
         self._show(paint, interpolation="nearest")
 
     def stroke(self, mask: Array, colour: str) -> None:
-        """Fill the voxels of a stroke (up, across), dilated if they are too small to be seen."""
+        """Fill the voxels of a stroke (up, across), dilated if they would be too small to see."""
         across, up = (max(1, math.ceil(_MIN_STROKE * self._mm_per_pixel / mm)) for mm in self.cut.voxel_mm)
         self.fill(maximum_filter(mask, size=(up, across)), colour, 1.0)
 
     def outline(self, mask: Array, colour: str, dashed: bool) -> None:
-        """Draw the outline of a mask (up, across): filled and solid, or dashed on black, which is visible on solid."""
+        """Draw the outline of a mask (up, across): solid and filled, or dashed with a black edge."""
         if not mask.any():
             return
         x, y = ((np.arange(-1, n + 1) + 0.5) * mm for n, mm in zip(self.cut.voxels, self.cut.voxel_mm, strict=True))
@@ -203,7 +203,7 @@ class PanelGrid:
         self._height = _TOP + sum(heights) + _GAP * len(heights) + bottom
         self._figure = Figure(figsize=(self._width, self._height), dpi=DPI, facecolor="white")
         self._canvas = FigureCanvasAgg(self._figure)
-        self._head(title, grid[0][0])
+        self._draw_title(title, grid[0][0])
         lefts = [_LEFT + sum(widths[:n]) + n * _GAP for n in range(len(widths))]
         for left, width, heading in zip(lefts, widths, headings, strict=True):
             self._write(left + width / 2, self._height - _TOP + 0.12, heading, ha="center", fontsize=11)
@@ -219,16 +219,16 @@ class PanelGrid:
         self._legend(legend, columns)
 
     def save(self, path: Path) -> None:
-        """Write the PNG; it appears whole or not at all."""
+        """Write the PNG file; it appears whole or not at all."""
         with warnings.catch_warnings(), whole_file(path) as partial:
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # the name of a case may be in any script
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # case names may be in any script
             self._canvas.print_png(partial)
 
     def _panel(self, box: tuple[float, float, float, float], cut: Cut, mm_per_inch: float) -> Panel:
-        """Make black axes in a box (left, bottom, width, height, inches), with the patient's sides at its edges."""
+        """Add a black panel in a box (left, bottom, width, height in inches), with the patient's sides at its edges."""
         left, bottom, width, height = box
-        place = (left / self._width, bottom / self._height, width / self._width, height / self._height)
-        axes = self._figure.add_axes(place, facecolor="black", xticks=[], yticks=[])
+        position = (left / self._width, bottom / self._height, width / self._width, height / self._height)
+        axes = self._figure.add_axes(position, facecolor="black", xticks=[], yticks=[])
         sides = [(0.012, 0.5, "left", "center"), (0.988, 0.5, "right", "center")]
         sides += [(0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top")]
         for letter, (x, y, ha, va) in zip(cut.plane.letters, sides, strict=True):
@@ -236,30 +236,30 @@ class PanelGrid:
             text.set_path_effects(_HALO)
         return Panel(axes, cut, mm_per_inch, (width, height))
 
-    def _head(self, title: str, cut: Cut) -> None:
-        """Write the title, smaller or cut off if it is long, and a note on sides and voxel size."""
+    def _draw_title(self, title: str, cut: Cut) -> None:
+        """Write the title, in a smaller font or truncated if it is long, and a note on sides and voxel size."""
         points = (self._width - _LEFT) * 72 / 0.7  # a bold letter is about 0.7 of its size wide
         size = max(8.0, min(14.0, points / max(len(title), 1)))
         limit = int(points / size)
         shown = title if len(title) <= limit else f"{title[: limit - 1]}…"
         self._write(_LEFT, self._height - 0.3, shown, fontsize=size, weight="bold")
         voxel = " × ".join(f"{mm:.3g}" for mm in cut.spacing_mm)
-        note = f"the patient's right (R) and front (A) lie left; voxels of {voxel} mm"
+        note = f"the patient's right (R) and front (A) are on the left; voxels of {voxel} mm"
         self._write(_LEFT, self._height - 0.53, note, fontsize=9, color="#555555")
 
     def _legend(self, entries: Sequence[Entry], columns: int) -> None:
         """Draw the legend; texts are set afterwards, because a label must not begin with an underscore."""
         if entries:
             anchor = (_LEFT / self._width, 0.02 / self._height)
-            place = {"loc": "lower left", "bbox_to_anchor": anchor, "borderpad": 0.2, "frameon": False}
+            position = {"loc": "lower left", "bbox_to_anchor": anchor, "borderpad": 0.2, "frameon": False}
             handles = [entry.handle() for entry in entries]
-            legend = self._figure.legend(handles, ["-"] * len(entries), ncols=columns, **place)
+            legend = self._figure.legend(handles, ["-"] * len(entries), ncols=columns, **position)
             for entry, text in zip(entries, legend.get_texts(), strict=True):
                 text.set_parse_math(False)
                 text.set_text(entry.text)
 
     def _write(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Write a text at a place in inches, without mathematics: a dollar sign is a dollar sign."""
+        """Write a text at a position in inches, with mathtext off: dollar signs are literal."""
         self._figure.text(x / self._width, y / self._height, text, parse_math=False, **style)
 
 

@@ -32,10 +32,10 @@ def draw_overlay(
     classes: Mapping[int, str],
     title: str,
 ) -> None:
-    """Draw a case as a PNG: a row for each plane, a column for each modality, and a first column with the annotation.
+    """Draw a case as a PNG: one row per plane, one column per modality, and a first column with the annotation.
 
-    The slices go through the centre of the reference's foreground (else the prediction's), moved to the nearest slice
-    with annotation, if any. With annotation alone, they are the slices with most annotated foreground.
+    The slices go through the centre of the reference's foreground (else the prediction's), or the nearest slice with
+    annotation, if there is any. With annotation alone, they are the slices with most annotated foreground.
 
     Args:
         path: The file; it appears whole or not at all.
@@ -178,17 +178,17 @@ def choose_slices(
     annotation: Array | None, prediction: Array | None, reference: Array | None, shape: Triple
 ) -> tuple[int, ...]:
     """Return the slice to show on each axis; see `draw_overlay`."""
-    annotated, *bodies = (
+    annotated, *foregrounds = (
         None if a is None or not (m := (a > 0) & (a != IGNORE)).any() else m
         for a in (annotation, reference, prediction)
     )
-    body = next((mask for mask in bodies if mask is not None), None)
-    if body is None and annotated is not None:
+    foreground = next((mask for mask in foregrounds if mask is not None), None)
+    if foreground is None and annotated is not None:
         return tuple(int(np.argmax(_counts(annotated, axis))) for axis in range(3))
     chosen = []
     for axis in range(3):
         strokes = np.zeros(shape[axis]) if annotated is None else _counts(annotated, axis)
-        area = np.zeros(shape[axis]) if body is None else _counts(body, axis)
+        area = np.zeros(shape[axis]) if foreground is None else _counts(foreground, axis)
         middle = float(np.average(np.arange(shape[axis]), weights=area)) if area.any() else shape[axis] // 2
         allowed = next(mask for mask in ((area > 0) & (strokes > 0), area > 0, area >= 0) if mask.any())
         candidates = np.flatnonzero(allowed)
@@ -197,7 +197,7 @@ def choose_slices(
 
 
 def fullest_slices(annotation: Array, values: Sequence[int]) -> tuple[int, ...]:
-    """Return on each axis the first slice with most classes, and among those with most voxels of these classes."""
+    """Return for each axis the slice with most classes; of several, the one with most voxels of these classes."""
     chosen = []
     for axis in range(3):
         counts = np.stack([_counts(annotation == value, axis) for value in values])
@@ -212,7 +212,7 @@ def _counts(mask: Array, axis: int) -> Array:
 
 
 def window_of(array: Array) -> tuple[float, float]:
-    """Return the intensities to draw black and white: soft tissue for HU, else percentiles without the lowest value."""
+    """Return the intensities drawn black and white: soft tissue for HU, else percentiles above the lowest value."""
     values = array[np.isfinite(array)]
     if not values.size:
         return 0.0, 1.0

@@ -7,7 +7,13 @@ import pytest
 from wsseg.evaluation.comparison import figures
 from wsseg.evaluation.comparison.document import ReportSection, markdown, page
 from wsseg.evaluation.comparison.paired import ScoredRun, compare
-from wsseg.evaluation.comparison.report import ComparisonFacts, answer, difference_table, method, score_table
+from wsseg.evaluation.comparison.report import (
+    ComparisonFacts,
+    difference_table,
+    method_section,
+    result_sentences,
+    score_table,
+)
 from wsseg.evaluation.scoring import Row
 
 
@@ -23,7 +29,7 @@ def level(value, cases=8, step=0.01):
 def test_the_answer_has_share_interval_p_and_seeds():
     runs = [run("full", level(0.5, 14), seed) for seed in (1, 42)]
     runs += [run("weak", level(0.4, 14, 0.012), 1), run("weak", level(0.42, 14, 0.012), 42)]
-    (sentence,) = answer(compare(runs, "full"))
+    (sentence,) = result_sentences(compare(runs, "full"))
     assert sentence.startswith("weak: Dice 0.488, 86.4 % of full (0.565); difference -0.077")
     for part in ("-0.082 to -0.072", "p < 0.001", "seed 1: -0.087, seed 42: -0.067"):
         assert part in sentence
@@ -31,13 +37,13 @@ def test_the_answer_has_share_interval_p_and_seeds():
 
 def test_too_few_patients_still_get_their_seeds():
     runs = [run(arm, level(0.5 + d, 2), seed) for arm, d in (("full", 0), ("weak", -0.1)) for seed in (1, 2)]
-    (sentence,) = answer(compare(runs, "full"))
+    (sentence,) = result_sentences(compare(runs, "full"))
     assert "difference -0.100; seed 1: -0.100, seed 2: -0.100; " in sentence
     assert "at least 6 patients, not 2" in sentence
 
 
 def test_a_reference_that_failed_altogether_has_no_share():
-    (sentence,) = answer(compare([run("full", level(0.0, 2, 0)), run("weak", level(0.4, 2, 0))], "full"))
+    (sentence,) = result_sentences(compare([run("full", level(0.0, 2, 0)), run("weak", level(0.4, 2, 0))], "full"))
     assert sentence.startswith("weak: Dice 0.400, against full (0.000); difference +0.400;")
 
 
@@ -61,7 +67,7 @@ def test_the_smallest_possible_p_is_reported():
 @pytest.mark.parametrize("folds", [(0,), (0, 1)])
 def test_the_limit_of_intervals_over_folds_is_reported(folds):
     comparison = compare([run("full", level(0.5)), run("weak", level(0.4))], "full")
-    text = " ".join(method(comparison, ComparisonFacts("made", folds, 5, (42,), 100, 2.0, (), ())).text)
+    text = " ".join(method_section(comparison, ComparisonFacts("made", folds, 5, (42,), 100, 2.0, (), ())).text)
     assert ("folds share training cases" in text) == (len(folds) > 1)
 
 

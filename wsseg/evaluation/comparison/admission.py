@@ -12,11 +12,11 @@ SELECTION = "selection"
 
 
 def refusals(run: str, opened: Mapping[str, Mapping[str, Any]], scored: Collection[str]) -> list[str]:
-    """Return why a run's scores must not be used; an empty list if they may be.
+    """Return the reasons why a run's scores must not be used; an empty list if there are none.
 
     Args:
         run: Directory of the run, for the messages.
-        opened: Content of opened.json: case -> its patient, and what it was opened for.
+        opened: Content of opened.json: case -> patient, and the purposes it was opened for.
         scored: Cases that the run was scored on.
     """
     if not opened:
@@ -24,15 +24,15 @@ def refusals(run: str, opened: Mapping[str, Mapping[str, Any]], scored: Collecti
     training = {case for case, entry in opened.items() if "training" in entry["for"]}
     selection = {case for case, entry in opened.items() if SELECTION in entry["for"]}
     patients = {opened[case]["patient"] for case in training}
-    relatives = {case for case in scored if case in opened and opened[case]["patient"] in patients} - training
+    same_patient = {case for case in scored if case in opened and opened[case]["patient"] in patients} - training
     faults = []
     if overlap := sorted(training.intersection(scored)):
         faults.append(
             f"{run}: was trained on {and_more(overlap, 5)}, on which it is scored; hold these out and train again"
         )
-    if relatives:
+    if same_patient:
         faults.append(
-            f"{run}: was trained on other cases of the patients of {and_more(sorted(relatives), 5)}, on which it is "
+            f"{run}: was trained on other cases of the patients of {and_more(sorted(same_patient), 5)}, on which it is "
             "scored; set data.patient and train again"
         )
     if overlap := sorted(selection.intersection(scored)):

@@ -1,4 +1,4 @@
-"""A report as a list of sections, written as one self-contained HTML page and as Markdown beside its pictures."""
+"""A report as a list of sections, rendered as one self-contained HTML page or as Markdown with separate pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ReportSection:
     Attributes:
         title: Heading.
         text: Paragraphs.
-        columns: Column heads of the table; empty for no table.
+        columns: Column headings of the table; empty for no table.
         rows: Cells of the table.
         commands: Shell commands.
         pictures: Captions and PNG files, which lie below the folder of the report.
@@ -91,6 +91,6 @@ def markdown(title: str, sections: Sequence[ReportSection], folder: Path) -> str
 
 
 def _literal(text: str) -> str:
-    """Escape a text for Markdown: `+ CRF` must not start a list, `[1]` is no link."""
+    """Escape a text for Markdown: `+ CRF` must not start a list, and `[1]` must not become a link."""
     text = re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
     return re.sub(r"^(\d*)(#+|[-+.)])(?= )", r"\1\\\2", text)

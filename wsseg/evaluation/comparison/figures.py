@@ -1,4 +1,4 @@
-"""Figures of a comparison: differences case by case, Dice against annotation time, training curves."""
+"""Figures of a comparison: differences by case, Dice against annotation time, training curves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def literal(text: str) -> str:
 
 
 def draw_differences(comparison: Comparison, metric: str = "dice") -> Figure:
-    """Draw the difference of each case to the reference arm, one row for each arm, with the mean and its interval."""
+    """Draw the difference to the reference arm in each case, one row per arm, with the mean and its interval."""
     arms = [arm for arm in comparison.arms if arm != comparison.against]
     figure = Figure(figsize=(8, 1.2 + 0.8 * len(arms)), layout="constrained")
     axes = figure.subplots()
@@ -69,17 +69,17 @@ def draw_costs(comparison: Comparison, minutes: Mapping[str, float]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("minutes to annotate all training cases of a fold (estimate)")
-    axes.set_ylabel(f"dice, {literal(comparison.called())}")
+    axes.set_ylabel(f"dice, {literal(comparison.display_name())}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
 
 
 def draw_curves(curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure:
-    """Draw training curves: a panel for each term, a line for each arm (the mean of its runs), thin lines for its runs.
+    """Draw training curves: one panel per term, one line per arm (the mean of its runs), thin lines for single runs.
 
     Args:
-        curves: Arm -> term -> one curve for each run.
+        curves: Arm -> term -> one curve per run.
     """
     terms = list(dict.fromkeys(term for of_arm in curves.values() for term in of_arm))
     columns = min(3, len(terms))

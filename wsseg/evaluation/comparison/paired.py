@@ -26,7 +26,7 @@ class ScoredRun:
         arm: Name of the arm.
         fold: The fold that was held out.
         seed: Seed of the run.
-        rows: Scores of each held-out case and class.
+        rows: Scores, one row per held-out case and class.
         patients: Held-out case -> patient.
     """
 
@@ -38,7 +38,7 @@ class ScoredRun:
 
     @cached_property
     def scored(self) -> dict[str, list[Row]]:
-        """Case -> its rows, one for each class; only cases with a dense reference."""
+        """Case -> its rows, one per class; only cases with a dense reference."""
         rows: dict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
             if row.dice is not None:
@@ -51,10 +51,13 @@ class Score:
     """The score of one arm in one metric and class.
 
     Attributes:
+        arm: Name of the arm.
+        metric: Name of the metric.
+        class_name: Name of the class, or "mean".
         mean: Mean over cases; the value of a case is its mean over seeds.
         by_seed: Seed -> mean over cases of that seed alone; shows the variation of training.
         cases: Number of cases.
-        empty: Number of scores (one for each case and seed) from the rule for empty masks, by the mask that is empty.
+        empty: Number of scores (one per case and seed) defined by the rule for empty masks, by the mask that is empty.
     """
 
     arm: str
@@ -71,8 +74,12 @@ class Difference:
     """The paired difference between an arm and the reference arm (arm minus reference) in one metric and class.
 
     Attributes:
+        arm: Name of the arm.
+        against: Name of the reference arm.
+        metric: Name of the metric.
+        class_name: Name of the class, or "mean".
         mean: Mean over cases; the value of a case is its mean over seeds.
-        interval: Interval of the mean, by patients.
+        interval: Interval of the mean, resampled by patient.
         p: p of the signed-rank test over patients.
         p_holm: p corrected for all arms and classes of the metric.
         by_case: Case -> difference.
@@ -101,8 +108,8 @@ class Comparison:
         arms: Names of the arms, in order.
         against: The reference arm.
         classes: Names of the classes without background, and "mean" if there are several.
-        scores: One score for each arm, metric and class.
-        differences: One difference for each arm but the reference, metric and class.
+        scores: One score per arm, metric and class.
+        differences: One difference per arm (except the reference), metric and class.
         patients: Case -> patient, for the cases that all runs of their fold have scored.
         left_out: Case -> reason, for the cases that at least one run has not scored.
     """
@@ -115,18 +122,18 @@ class Comparison:
     patients: Mapping[str, str]
     left_out: Mapping[str, str]
 
-    def called(self, class_name: str = MEAN) -> str:
-        """Return the name of a class in a report; the mean of a single class is that class."""
+    def display_name(self, class_name: str = MEAN) -> str:
+        """Return the name of a class in the report. The mean over a single class is that class."""
         name = class_name if class_name in self.classes else self.classes[0]
         return "mean over classes" if name == MEAN and len(self.classes) > 1 else name
 
     def score(self, arm: str, metric: str, class_name: str = MEAN) -> Score:
-        """Return one score."""
+        """Return the score of an arm in a metric and class."""
         name = class_name if class_name in self.classes else self.classes[0]
         return next(s for s in self.scores if (s.arm, s.metric, s.class_name) == (arm, metric, name))
 
     def difference(self, arm: str, metric: str, class_name: str = MEAN) -> Difference:
-        """Return one difference."""
+        """Return the difference of an arm to the reference arm in a metric and class."""
         name = class_name if class_name in self.classes else self.classes[0]
         return next(d for d in self.differences if (d.arm, d.metric, d.class_name) == (arm, metric, name))
 
@@ -142,7 +149,7 @@ def compare(runs: Sequence[ScoredRun], against: str, seed: int = 0) -> Compariso
     each class and for the mean over classes. Holm's correction covers all arms and classes of a metric.
 
     Args:
-        runs: One run for each arm, fold and seed; all arms have the same folds and seeds.
+        runs: One run per arm, fold and seed; all arms have the same folds and seeds.
         against: Name of the reference arm.
         seed: Seed of the bootstrap.
 
@@ -197,11 +204,11 @@ def _faults(runs: Sequence[ScoredRun], arms: Sequence[str], against: str) -> lis
         for case in run.patients:
             if folds.setdefault(case, fold) != fold:
                 faults.append(f"{case}: was held out in folds {folds[case]} and {fold}; the runs have other data.folds")
-    return faults + _other_classes(runs)
+    return faults + _missing_classes(runs)
 
 
-def _other_classes(runs: Sequence[ScoredRun]) -> list[str]:
-    """Return a fault for each run without scores of a class that others have, e.g. because it was renamed."""
+def _missing_classes(runs: Sequence[ScoredRun]) -> list[str]:
+    """Return a fault for each run that lacks scores of a class that others have, e.g. because it was renamed."""
     names = dict.fromkeys(row.class_name for run in runs for rows in run.scored.values() for row in rows)
     faults = []
     for run in runs:

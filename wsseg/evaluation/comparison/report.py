@@ -1,4 +1,4 @@
-"""A comparison as sentences and tables."""
+"""The report of a comparison: sentences and tables."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ComparisonFacts:
     commands: tuple[str, ...]
 
 
-def answer(comparison: Comparison) -> list[str]:
-    """Return one sentence for each arm: its difference to the reference arm and the uncertainty of it."""
+def result_sentences(comparison: Comparison) -> list[str]:
+    """Return one sentence per arm: its difference to the reference arm, with interval and p value."""
     return [_sentence(comparison, comparison.difference(arm, "dice")) for arm in _others(comparison)]
 
 
@@ -69,7 +69,7 @@ def by_seed(means: Mapping[int, float]) -> str:
 
 
 def score_table(comparison: Comparison, tolerance_mm: float, class_name: str = MEAN) -> ReportSection:
-    """Return every metric of every arm, for one class or the mean over classes."""
+    """Return the table of all metrics of all arms, for one class or the mean over classes."""
     units = [*(UNITS[m] for m in METRICS[:-1]), f"nsd at {tolerance_mm:g} mm"]
     rows = []
     for arm in comparison.arms:
@@ -79,7 +79,7 @@ def score_table(comparison: Comparison, tolerance_mm: float, class_name: str = M
     several = any(len(comparison.score(arm, "dice").by_seed) > 1 for arm in comparison.arms)
     text = ("Means over cases. In brackets: lowest and highest mean of a single seed.",) if several else ()
     return ReportSection(
-        f"Scores: {comparison.called(class_name)}", text, ("recipe", "cases", *units, "empty masks"), tuple(rows)
+        f"Scores: {comparison.display_name(class_name)}", text, ("recipe", "cases", *units, "empty masks"), tuple(rows)
     )
 
 
@@ -91,7 +91,7 @@ def _score(score: Score) -> str:
 
 
 def difference_table(comparison: Comparison) -> ReportSection:
-    """Return every paired difference with its interval and test."""
+    """Return the table of all paired differences with intervals and tests."""
     rows = []
     for metric in METRICS:
         for arm in _others(comparison):
@@ -105,16 +105,16 @@ def difference_table(comparison: Comparison) -> ReportSection:
     text = (
         f"Differences are paired by case: the recipe minus {comparison.against}, averaged over seeds. A positive "
         "difference is better for dice and nsd, a negative one for hd95 and assd. Intervals are bootstrap intervals "
-        "over patients (expanded percentile), each for itself. p is of Wilcoxon's signed-rank test over patients, "
-        "corrected by Holm over all rows of a metric. Both describe the uncertainty for new patients with the same "
-        "trained networks. The spread over seeds shows how much training varies."
+        "over patients (expanded percentile), not corrected for their number. p is from Wilcoxon's signed-rank test "
+        "over patients, corrected by Holm over all rows of a metric. Both describe the uncertainty for new patients "
+        "with the same trained networks. The spread over seeds shows how much training varies."
         + _smallest_p_text(len(set(comparison.patients.values())), len(rows) // len(METRICS)),
     )
     return ReportSection("Paired differences", text, columns, tuple(rows))
 
 
 def _smallest_p_text(patients: int, tests: int) -> str:
-    """Return a note if no result could reach a small corrected p with so few patients; else ""."""
+    """Return a note if no result can be significant after correction with so few patients; else ""."""
     least = smallest_p(patients)
     if patients < FEWEST or least * tests <= 1 - LEVEL:
         return ""
@@ -136,8 +136,8 @@ def _p(p: float) -> str:
     return "-" if math.isnan(p) else f"< {SMALLEST}" if p < SMALLEST else f"{p:.3f}"
 
 
-def method(comparison: Comparison, facts: ComparisonFacts) -> ReportSection:
-    """Return how the comparison was made."""
+def method_section(comparison: Comparison, facts: ComparisonFacts) -> ReportSection:
+    """Return the section that describes how the comparison was made."""
     patients = len(set(comparison.patients.values()))
     folds = ", ".join(str(fold) for fold in facts.folds)
     text = [
@@ -160,17 +160,23 @@ def method(comparison: Comparison, facts: ComparisonFacts) -> ReportSection:
 def sections(
     comparison: Comparison, facts: ComparisonFacts, pictures: Mapping[str, ReportSection]
 ) -> list[ReportSection]:
-    """Return the sections of the report in order; `pictures` holds those with figures, by name."""
+    """Return the sections of the report in order.
+
+    Args:
+        comparison: Scores and differences.
+        facts: How the runs were made.
+        pictures: Sections with figures, by name: differences, costs, curves, cases.
+    """
     single = [name for name in comparison.classes if name != MEAN]
     by_class = [score_table(comparison, facts.tolerance_mm, name) for name in single if len(single) > 1]
     return [
-        ReportSection("Result", tuple(answer(comparison))),
+        ReportSection("Result", tuple(result_sentences(comparison))),
         score_table(comparison, facts.tolerance_mm),
         *(pictures[name] for name in ("differences", "costs") if name in pictures),
         difference_table(comparison),
         *by_class,
         *(pictures[name] for name in ("curves", "cases") if name in pictures),
-        method(comparison, facts),
+        method_section(comparison, facts),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Intervals and tests for paired differences; the unit is the patient, as cases of one patient are not independent."""
+"""Intervals and tests for paired differences. The unit is the patient: cases of one patient are not independent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNKNOWN = Interval(float("nan"), float("nan"))
 def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) -> Interval:
     """Return a bootstrap interval of the mean over cases; patients are resampled, with all their cases.
 
-    The expanded percentile interval: K patients are drawn with replacement. The mean over their cases is
+    This is the expanded percentile interval. K patients are drawn with replacement. The mean over their cases is
     sum s_i / sum n_i, with s_i the sum over the n_i cases of patient i. The interval is between the quantiles a' and
     1 - a' of these means, with a' = Phi(sqrt(K / (K - 1)) t_(0.025, K - 1)) instead of 0.025.
 
@@ -72,7 +72,7 @@ def interval(values: Sequence[float], patients: Sequence[str], seed: int = 0) ->
 def signed_rank(values: Sequence[float], patients: Sequence[str]) -> float:
     """Return the two-sided p of Wilcoxon's signed-rank test for the mean differences of patients (symmetric around 0).
 
-    It is 1 if nothing differs, and nan for too few patients.
+    It is 1 if there is no difference, and nan if there are too few patients.
 
     Source: Wilcoxon, Biometrics Bulletin 1945; scipy.stats.wilcoxon.
     """
@@ -86,7 +86,7 @@ def signed_rank(values: Sequence[float], patients: Sequence[str]) -> float:
 
 
 def smallest_p(patients: int) -> float:
-    """Return the smallest p of `signed_rank`, 2 / 2^n: all patients differ in one direction, by different amounts."""
+    """Return the smallest p of `signed_rank`, 2 / 2^n, reached if all patients differ in one direction."""
     return float(2.0 ** (1 - patients))
 
 
