@@ -60,7 +60,7 @@ def test_a_half_line_of_a_killed_process_is_taken_away(tmp_path: Path) -> None:
     again.metrics({"a": 2}, 2)
     again.close()
     assert [line["step"] for line in strict(first.path)] == [1, 2]
-    assert again.begun.isoformat(timespec="milliseconds") == strict(first.path)[0]["time"]
+    assert again.start_time.isoformat(timespec="milliseconds") == strict(first.path)[0]["time"]
     assert [line["step"] for _, line in read_lines(first.path, len(whole))] == [2]
 
 

@@ -1,6 +1,6 @@
 """One attempt at a task, in a process that every executor starts: `python -m wsseg.executors.attempt TASK`.
 
-This process stands between the executor's worker and the steps. It makes sure that an attempt ends with its worker (a
+This process runs between the executor's worker and the steps. It makes sure that an attempt ends with its worker (a
 training that outlives its worker would write to the same folder as the next attempt), and that only one process works
 in a folder at a time.
 """
@@ -70,7 +70,7 @@ def run_attempt(task: Task, program: Sequence[str], environment: Mapping[str, st
         raise FileNotFoundError(f"{directory} does not exist on {socket.gethostname()}")
     process = start_attempt(task, program, environment, directory)
     try:
-        while process.poll() is None:  # not `wait`, which would block Ray's request to end the task
+        while process.poll() is None:  # not `wait`, which would block Ray's cancellation of the task
             time.sleep(POLL_S)
         return shell_exit_code(process.returncode)
     finally:
@@ -110,8 +110,8 @@ def main() -> int:
 
 
 def _run_steps(request: Mapping[str, Any], lock: int) -> int:
-    done = Path(request["done"])
-    if done.is_file():
+    done_file = Path(request["done"])
+    if done_file.is_file():
         return 0  # finished by another process while this one waited for the lock
     for words in request["steps"]:
         _log(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(words)}")
@@ -128,8 +128,8 @@ def _run_steps(request: Mapping[str, Any], lock: int) -> int:
         if code:
             _log(f"== ended with exit code {code}")
             return code
-    if not done.is_file():
-        _log(f"error: {done}: was not written, although every step succeeded")
+    if not done_file.is_file():
+        _log(f"error: {done_file}: was not written, although every step succeeded")
         return EXIT_USER_ERROR
     return 0
 
@@ -142,7 +142,7 @@ def _folder_lock(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log("== waiting for another process that is at work in this folder")
+            _log("== waiting for another process that works in this folder")
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             _log(f"== {folder} cannot be locked ({error.strerror}): make sure that no other process works in it")
@@ -150,7 +150,7 @@ def _folder_lock(folder: Path) -> Iterator[int]:
 
 
 def _signal_at_parent_death(number: int) -> None:
-    """Ask Linux to send this process a signal when its parent ends, for whatever reason."""
+    """Request a signal to this process when its parent ends for any reason (Linux only)."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine, each with its own cores and GPUs."""
+"""Executor that runs tasks as processes of this machine, each with its own cores and GPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_executor(jobs: int, gpus: float, program: Sequence[str], report: Reporter) -> Iterator[Executor]:
-    """Open an executor for `jobs` runs at a time, fewer if the machine has not enough GPUs."""
+    """Open an executor for `jobs` runs at a time; fewer if the machine has too few GPUs."""
     resources = split_machine(jobs, own_cores(), own_gpus(), gpus)
     if len(resources) < jobs:
         report.say(f"--jobs {jobs}: reduced to {len(resources)}, as many as the GPUs allow with --gpus {gpus:g}")

@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster: Ray places each on a node with enough free cores and GPUs.
+"""Executor on a Ray cluster. Ray places each task on a node with enough free cores and GPUs.
 
 Every node needs wsseg, and the folders of recipes, data and runs at the same paths (a shared disk).
 """
@@ -20,7 +20,7 @@ from wsseg.executors.resources import limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
 
 POLL_S = 0.5
-"""Time between two looks at the cluster."""
+"""Time between two polls of the cluster."""
 STORE_BYTES = 80_000_000
 """About the smallest shared memory that Ray accepts; only exit codes pass through it."""
 PASSED_VARIABLES = ("MLFLOW_", "WSSEG_", "AWS_", "PYTHONPATH")
@@ -32,7 +32,7 @@ def open_executor(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Ex
     """Join the cluster at RAY_ADDRESS, or use one this process has already joined; else start one on this machine.
 
     Raises:
-        RecipeError: The cluster cannot be reached, or has not enough GPUs.
+        RecipeError: The cluster cannot be reached, or has too few GPUs.
     """
     import ray
 
@@ -58,7 +58,7 @@ def open_executor(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Ex
 
 
 class RayExecutor:
-    """Executor on a Ray cluster. An attempt whose worker or node dies is reported as killed, and so tried again."""
+    """Executor on a Ray cluster. An attempt whose worker or node dies is reported as killed and therefore repeated."""
 
     queue_hint = "see `ray status` for who uses the cluster"
 
@@ -77,7 +77,7 @@ class RayExecutor:
         self.running[self.remote.options(name=task.name).remote(task, *self.arguments)] = task
 
     def poll(self) -> Sequence[Attempt]:
-        """Return attempts that have ended."""
+        """Return the attempts that have ended."""
         import ray
 
         ready, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_S)
@@ -118,7 +118,7 @@ def _join(address: str) -> None:
             address=address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True,
             **({} if address else own_cluster),
         )  # fmt: skip
-    except Exception as error:  # Ray raises this very class if its processes do not start
+    except Exception as error:  # Ray raises a plain Exception if its processes do not start
         where = f"RAY_ADDRESS={address}" if address else "a Ray cluster on this machine"
         raise RecipeError(f"{where}: could not be joined ({str(error).splitlines()[0]})") from error
     if threading.current_thread() is threading.main_thread():
@@ -131,6 +131,6 @@ def most_gpus(nodes: Sequence[dict[str, float]]) -> float:
 
 
 def _cores_per_run(nodes: Sequence[dict[str, float]], jobs: int) -> int:
-    """Return the cores of one run: all cores divided by `jobs`, but no more than the smallest node with a core has."""
+    """Return the cores of one run: all cores divided by `jobs`, at most those of the smallest node with cores."""
     counts = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
     return max(1, min([*counts, sum(counts) // jobs]))

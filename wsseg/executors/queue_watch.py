@@ -1,4 +1,4 @@
-"""Messages about tasks that stay in the queue of an executor for long."""
+"""Messages about tasks that stay in the queue of an executor for a long time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from wsseg.core.reporter import Reporter
 
 WAITING_S = 120.0
-"""Queueing time after which the user gets a message; each further one takes four times as long as the one before."""
+"""Queueing time until the first message; the time until each further message is four times as long."""
 
 
 class QueueWatch:
     """Watches the attempts that have not started yet. An attempt starts with a line in its task's log."""
 
     def __init__(self, hint: str, report: Reporter) -> None:
-        """Create a watch; `hint` says how to find out why a task does not start."""
+        """Create a watch; `hint` explains how to find out why a task does not start."""
         self.hint, self.report = hint, report
         self.queued: dict[Task, tuple[float, int]] = {}
         """Task -> time of submission, and size of its log then."""
@@ -33,7 +33,7 @@ class QueueWatch:
         self.queued.pop(task, None)
 
     def report_waiting(self) -> None:
-        """Report the tasks that have waited for long."""
+        """Report the tasks that have been queued for a long time."""
         now = time.monotonic()
         if not self.queued:
             self.patience = WAITING_S

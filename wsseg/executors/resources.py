@@ -1,4 +1,4 @@
-"""Cores, threads and GPUs of one of several runs on a machine."""
+"""Cores, threads and GPUs of each of several runs on a machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def split_machine(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus:
     """Return the resources of up to `jobs` runs at a time, fewer if there are not enough GPUs.
 
     Run n gets every `jobs`-th core from n on: Linux numbers the two threads of a core half the machine apart, and they
-    should stay together. Every GPU gets one run before any gets a second.
+    should belong to the same run. Every GPU gets one run before any gets a second.
 
     Args:
         jobs: Runs at a time.
@@ -49,8 +49,8 @@ def split_machine(jobs: int, cores: Sequence[int], devices: Sequence[str], gpus:
     elif devices and gpus < 1:
         groups = [(device,) for _ in range(int(1 / gpus + 1e-9)) for device in devices]
     elif devices:
-        each = int(gpus)
-        groups = [tuple(devices[n * each : (n + 1) * each]) for n in range(len(devices) // each)]
+        per_run = int(gpus)
+        groups = [tuple(devices[n * per_run : (n + 1) * per_run]) for n in range(len(devices) // per_run)]
     if not groups:
         raise RecipeError(f"--gpus {gpus:g}: this machine has {len(devices)}")
     slots = min(jobs, len(groups))

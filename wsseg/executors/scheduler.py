@@ -1,4 +1,4 @@
-"""Runs many tasks on one executor: starts those that are not finished, repeats failed ones, reports each end."""
+"""Runs many tasks on one executor: starts unfinished ones, repeats failed ones, and yields the outcome of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsseg.core.reporter import Reporter
 
 VISIBLE_S = 90.0
-"""Longest time until a file written by another machine appears here: network file systems cache for up to a minute."""
+"""Longest time until a file written by another machine is visible: network file systems cache for up to a minute."""
 PACKAGES = {"ray": ("ray", "ray>=2.40,<3"), "slurm": ("submitit", "submitit>=1.5,<2")}
 """Executor -> package it needs, and its requirement for pip."""
 
@@ -37,15 +37,15 @@ def run_tasks(
     """Run tasks, several at a time, and yield the outcome of each as soon as it has ended.
 
     A task whose `done` file exists is finished; it is yielded first and never started. A failed attempt is repeated
-    (the steps continue where they were), except one with exit code 2, whose input is invalid. Closing the iterator, or
-    Ctrl-C, stops the running attempts; the same call continues.
+    (the steps continue where they stopped), except one with exit code 2, whose input is invalid. Closing the iterator,
+    or Ctrl-C, stops the running attempts; calling the function again continues them.
 
     Args:
         tasks: The tasks.
         on: `local` (this machine), `ray` (the cluster at RAY_ADDRESS, else one started here) or `slurm`, which may be
             followed by settings of its jobs: `slurm:partition=gpu,cpus_per_task=16`.
         jobs: Number of tasks at a time.
-        gpus: GPUs for each task, where there are any: with 0.5, two tasks share one; 2 gives each two.
+        gpus: GPUs per task, if there are any; with 0.5, two tasks share one.
         retries: Number of further attempts at a task that failed.
         report: Shows messages and the progress bar.
         program: Command that runs a step; empty for `python -m wsseg`.
@@ -162,7 +162,7 @@ def _description(attempt: Attempt) -> str:
 
 
 def _signal_text(code: int) -> str:
-    """Return the signal that an exit code stands for, in words; "" if it is none."""
+    """Return the signal that an exit code stands for, as text; "" if it stands for none."""
     if code - 128 not in signal.valid_signals():
         return ""
     name = signal.Signals(code - 128).name

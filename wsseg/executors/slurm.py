@@ -1,6 +1,6 @@
-"""Runs as SLURM jobs, by submitit; without SLURM, as submitit's local jobs.
+"""Executor on SLURM by submitit; without SLURM, it runs submitit's local jobs.
 
-Partition, account, memory and the like are set by SLURM's variables (SBATCH_PARTITION, SBATCH_ACCOUNT,
+Partition, account, memory and the like are set by SLURM's environment variables (SBATCH_PARTITION, SBATCH_ACCOUNT,
 SBATCH_MEM_PER_NODE ...) or after the executor's name (`slurm:partition=gpu,mem_gb=32`). Every node needs the folders of
 wsseg, recipes, data and runs at the same paths.
 """
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from wsseg.core.reporter import Reporter
 
 POLL_S = 1.0
-"""Time between two looks at the jobs."""
+"""Time between two polls of the jobs."""
 CORES = 8
 """Cores of a job; `cpus_per_task` in the settings overrides it."""
 LIMIT_MIN = 24 * 60
-"""Time limit of a job in minutes; `timeout_min` in the settings overrides it. A job that times out is queued again.
+"""Time limit of a job in minutes; `timeout_min` in the settings overrides it. A job that times out is requeued.
 
-SBATCH_TIMELIMIT is not used: submitit does not read it, takes such an end for a preemption, and does not count it.
+SBATCH_TIMELIMIT is not used: submitit does not read it, and would take such a timeout for a preemption.
 """
 END_S = 60.0
 """Time that a job waits after SIGTERM for SLURM's next signal; SLURM kills it after KillWait, by default 30 s."""
 MAX_TIMEOUTS = 20
-"""Number of times that a job that timed out is queued again."""
+"""Largest number of times that a job is requeued after a timeout."""
 COMMON_SETTINGS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")
 """Settings with the same name in submitit for every cluster; all others are SLURM's own."""
 
@@ -80,7 +80,7 @@ def open_executor(
 
 
 class SlurmExecutor:
-    """Executor on SLURM. A job that is preempted or times out is queued again by itself; one that died is reported."""
+    """Executor on SLURM. A job that is preempted or times out is requeued automatically; one that died is reported."""
 
     queue_hint = "see `squeue --me` for the reason"
 
@@ -128,7 +128,7 @@ class Job:
         """Make the attempt and return its exit code.
 
         To preempt or cancel a job, SLURM sends SIGTERM to all its processes. The attempt then ends, but its exit code
-        must not be returned: the signal that queues the job again, or its end, follows shortly.
+        must not be returned: the signal that requeues or ends the job follows shortly.
         """
         code = run_attempt(self.task, self.program, self.environment, self.directory)
         if code == 128 + signal.SIGTERM:
@@ -136,7 +136,7 @@ class Job:
         return code
 
     def checkpoint(self) -> Any:
-        """Return the callable for the job when it is queued again: the same, since a run continues by itself."""
+        """Return the callable for the requeued job: the same one, because a run resumes automatically."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -148,10 +148,10 @@ def _result(task: Task, job: Any) -> Attempt:
     try:
         return Attempt(task, int(job.result()))
     except FailedJobError as error:  # the job ran, but the attempt could not start
-        last = [line for line in str(error).splitlines() if line and not line.startswith(("-", " ", "You"))][-1]
-        return Attempt(task, EXIT_USER_ERROR, f"job {job.job_id}: {last}")
+        last_line = [line for line in str(error).splitlines() if line and not line.startswith(("-", " ", "You"))][-1]
+        return Attempt(task, EXIT_USER_ERROR, f"job {job.job_id}: {last_line}")
     except UncompletedJobError:
-        cancelled = job.state.startswith("CANCELLED")  # by a person: do not try again
+        cancelled = job.state.startswith("CANCELLED")  # by a person: do not repeat it
         reason = f"job {job.job_id} ended without a result ({job.state}; its own log: {job.paths.stderr})"
         return Attempt(task, EXIT_USER_ERROR if cancelled else EXIT_KILLED, reason)
 

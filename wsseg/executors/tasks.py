@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 EXIT_USER_ERROR = 2
-"""Exit code for invalid input. Such a task is not tried again."""
+"""Exit code for invalid input. Such a task is not repeated."""
 EXIT_KILLED = 137
 """Exit code of a process killed by signal 9, as a shell reports it; also used for an attempt whose worker was lost."""
 POLL_S = 0.2
-"""Time between two looks at a local process."""
+"""Time between two polls of a local process."""
 
 
 def unknown_progress() -> float:
@@ -26,8 +26,8 @@ class Task:
 
     Attributes:
         name: Name in messages, unique within one `run_tasks`.
-        steps: Arguments of `wsseg`, one tuple for each command, e.g. `("train", "recipe.yaml", "--resume", ...)`. A
-            step is repeated after it was killed, so it has to continue or to start anew by itself.
+        steps: Arguments of `wsseg`, one tuple per command, e.g. `("train", "recipe.yaml", "--resume", ...)`. A
+            step is repeated after it was killed, so it has to continue or start over automatically.
         folder: Folder of the run; the output of the steps is appended to its log.txt. Only one process works in a
             folder at a time.
         done: File written by the last step. A task with this file is finished and never started.

@@ -1,4 +1,4 @@
-"""Locks between processes; a lock ends with its process, however that ends."""
+"""Locks between processes. A lock is released when its process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """Return an acquired lock on a lock file, or None if another process holds it; `release` ends it.
+    """Return an acquired lock on a lock file, to be released by `release`; None if another process holds it.
 
     Raises:
         OSError: The file cannot be created, or the file system has no locks.
@@ -29,7 +29,7 @@ def try_lock(path: Path) -> FileLock | None:
 def exclusive(folder: Path | None) -> Iterator[None]:
     """Run the body in only one process at a time for each folder; None for no lock.
 
-    On a file system without locks, no process is kept out.
+    It has no effect on a file system without locks.
     """
     if folder is None:
         yield

@@ -19,7 +19,7 @@ IDENTITY = "wsseg.record"
 """Tag that identifies a run across stores."""
 PARAMETERS = 100
 """Largest number of parameters in one call of MLflow."""
-# MLflow reads these at import, possibly by another library: no telemetry, no messages of its own.
+# MLflow reads these when it is imported, possibly by another library. They turn off telemetry and messages.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
@@ -72,11 +72,11 @@ class MlflowStore:
     def create(self, experiment: str, name: str, time_ms: int, identity: str) -> RunIds:
         """Create a run, tagged with its identity."""
         experiment_id = self._experiment(experiment)
-        made = self._client.create_run(experiment_id, time_ms, tags={IDENTITY: identity}, run_name=name)
-        return RunIds(experiment_id, made.info.run_id)
+        run = self._client.create_run(experiment_id, time_ms, tags={IDENTITY: identity}, run_name=name)
+        return RunIds(experiment_id, run.info.run_id)
 
     def _experiment(self, name: str) -> str:
-        """Return the id of an experiment; artifacts of a new one in a local store are stored beside the database."""
+        """Return the id of an experiment; a new one in a local store keeps its artifacts beside the database."""
         from mlflow.exceptions import MlflowException
 
         experiment = self._client.get_experiment_by_name(name)
@@ -90,7 +90,9 @@ class MlflowStore:
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage != "active":
-            raise RuntimeError(f"experiment {name!r} was deleted there: restore it, or set another tracking.experiment")
+            raise RuntimeError(
+                f"experiment {name!r} was deleted in MLflow: restore it, or set another tracking.experiment"
+            )
         return str(experiment.experiment_id)
 
     def describe(self, run_id: str, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""URLs of MLflow's pages. MLflow has no public function for them, and opens in its mode for language models."""
+"""URLs of MLflow's pages, for which MLflow has no public function. They select its machine learning mode (`MODE`)."""
 
 from __future__ import annotations
 

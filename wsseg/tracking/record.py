@@ -1,4 +1,4 @@
-"""The record of a run: JSON lines in its directory, from which its run in MLflow can be rebuilt at any time."""
+"""The record of a run: JSON lines in its directory, from which the MLflow run can be rebuilt at any time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORD = "record.jsonl"
 LOCK = ".record.lock"
 """Locked by the process that writes the record or sends it."""
 TAIL_BYTES = 20_000
-"""Number of bytes at the end of a record in which the last step is searched."""
+"""Number of bytes at the end of a record that are searched for the last step."""
 _STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+)', re.MULTILINE)
 _NAME = re.compile(r"[\w .:/-]{1,250}")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -47,10 +47,10 @@ class Record:
         self._file = self.path.open("ab")
         self._file_lock: FileLock | None = None
         with suppress(OSError):  # a file system without locks
-            self._file_lock = try_lock(run_dir / LOCK)  # tells other processes that the run is being written
+            self._file_lock = try_lock(run_dir / LOCK)  # other processes see that the run is being written
         self._lock = threading.Lock()
         first = next(read_lines(self.path), None)
-        self.begun = datetime.fromisoformat(first[1]["time"]) if first else datetime.now(UTC)
+        self.start_time = datetime.fromisoformat(first[1]["time"]) if first else datetime.now(UTC)
         """Time at which the run was first opened."""
 
     def write(self, **line: Any) -> None:
@@ -81,7 +81,7 @@ class Record:
         self.write(step=int(step), metrics=plain)
 
     def file(self, path: Path, folder: str = "") -> None:
-        """Append a file of the run, with a path relative to the run's directory if it lies there.
+        """Append a file of the run, with a path relative to the run's directory if it is inside.
 
         Raises:
             FileNotFoundError: The file does not exist.
@@ -96,9 +96,9 @@ class Record:
         Raises:
             FileNotFoundError: The child has no record yet.
         """
-        here, child = self.path.parent.resolve(), child.resolve()
+        run_dir, child = self.path.parent.resolve(), child.resolve()
         self.write(
-            event="adopted", child=identity(child / RECORD), run_dir=Path(os.path.relpath(child, here)).as_posix()
+            event="adopted", child=identity(child / RECORD), run_dir=Path(os.path.relpath(child, run_dir)).as_posix()
         )
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class Record:
 
 
 def identity(record: Path) -> str:
-    """Return the identity of a run, which does not depend on where its directory lies.
+    """Return the identity of a run, which does not depend on the location of its directory.
 
     It is a digest of the first line of the record: its time in milliseconds, and all settings of the run.
 
@@ -209,10 +209,12 @@ def _git(folder: Path, *words: str) -> str:
     """Return the output of git; "" if there is no git, no repository, or a timeout."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
+        result = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def _json_number(value: float) -> float | str:

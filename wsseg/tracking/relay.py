@@ -1,7 +1,7 @@
 """A background thread that sends a run's record to a store.
 
-The record is the queue: the thread reads the lines appended to it. So training never waits for a server, no memory is
-used, nothing is lost, and a store that was unreachable gets the missing lines later, or when the run is resumed.
+The record is the queue: the thread reads the lines appended to it. Training never waits for a server, and no line is
+lost: a store that was unreachable gets the missing lines later, or when the run is resumed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ PATIENCE_S, LOCAL_PATIENCE_S = 10.0, 120.0
 class Relay:
     """Sends a record while it is being written."""
 
-    def __init__(self, record: Path, store: RunStore, say: Callable[[str], None], between: Callable[[], None]) -> None:
-        """Create a relay; its thread calls `say` with messages, and `between` after each attempt."""
-        self._record, self._store, self._say, self._between = record, store, say, between
+    def __init__(
+        self, record: Path, store: RunStore, say: Callable[[str], None], after_attempt: Callable[[], None]
+    ) -> None:
+        """Create a relay; its thread calls `say` with messages, and `after_attempt` after each attempt."""
+        self._record, self._store, self._say, self._after_attempt = record, store, say, after_attempt
         self._failing, self._silent = False, False
         self._sender = Sender(record, store, self._message)
         self._stopping = threading.Event()
@@ -34,7 +36,7 @@ class Relay:
 
     @property
     def run_ids(self) -> RunIds | None:
-        """Ids of the run in the store; None until it is there."""
+        """Ids of the run in the store; None until it is created."""
         return self._sender.run_ids
 
     @property
@@ -79,7 +81,7 @@ class Relay:
                         f"MLflow lacks {len(missing)} child runs of this run (e.g. {missing[0]}): `wsseg sync` them"
                     )
             if not self._stopping.is_set():
-                self._between()
+                self._after_attempt()
 
     def _report(self, error: Exception | None) -> None:
         """Report once that the store lacks data, and once that it has caught up."""

@@ -1,4 +1,4 @@
-"""Sends a run's record to a store, from where the last transfer ended; `mlflow.json` remembers how far that was."""
+"""Sends a run's record to a store. A transfer continues where the last one ended, as stored in `mlflow.json`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Sender:
         self._state = record.parent / STATE
         state, self._elsewhere = _read_state(record.parent, store.uri)
         self.run_ids = RunIds(state["experiment_id"], state["run_id"]) if state.get("run_id") else None
-        """Ids of the run in the store; None until it is there."""
+        """Ids of the run in the store; None until it is created."""
         self.children: dict[str, RunIds] = {}
         """Identity -> ids of the children that are linked in the store."""
         self.sent, self.numbers, self.files = int(state.get("sent_bytes", 0)), 0, 0
@@ -90,25 +90,25 @@ class Sender:
         self.refused: list[tuple[str, str]] = [(name, folder) for name, folder in state.get("refused", ())]
         """Files that the store rejected, with their folders; they are sent again after each connection."""
         self._child_dirs: dict[str, Path] = {}
-        self._connected, self._complained = False, False
+        self._connected, self._rejection_reported = False, False
 
     def send(self, advance: Callable[[str], None] = lambda note: None) -> None:
         """Send the lines of the record that were not sent yet; `advance` is called for each of them."""
         if not self._connected:
             self._connect()
         batch: list[Number] = []
-        done = self.sent
+        batch_end = self.sent
         for end, line in read_lines(self._record, self.sent):
             advance(line.get("file", ""))
             numbers = _numbers(line)
             if not numbers or len(batch) + len(numbers) > BATCH:
-                self._flush(batch, done)
+                self._flush(batch, batch_end)
                 batch = []
             if not numbers:
                 self._apply(line)
-                self._keep(end)
-            batch, done = batch + numbers, end
-        self._flush(batch, done)
+                self._save_progress(end)
+            batch, batch_end = batch + numbers, end
+        self._flush(batch, batch_end)
 
     def disconnect(self) -> None:
         """Connect again before the next transfer."""
@@ -135,7 +135,7 @@ class Sender:
         return missing
 
     def conclude(self) -> str:
-        """Return the final status of the run; one without an end was killed, at the time of its last line."""
+        """Return the final status of the run. One that was not closed gets KILLED at the time of its last line."""
         status, time_ms = "", 0
         for _, line in read_lines(self._record):
             time_ms = _milliseconds(line)
@@ -157,17 +157,17 @@ class Sender:
         for entry in tuple(self.refused):
             if self._file(*entry):
                 self.refused.remove(entry)
-                self._keep(self.sent)
+                self._save_progress(self.sent)
         self._connected = True
 
     def _apply(self, line: Mapping[str, Any]) -> None:
         """Apply a line without metrics."""
         if line.get("event") == "opened":
             if not self.run_ids:
-                name, begun = line["run_name"], _milliseconds(line)
-                self.run_ids = self._store.create(line["experiment"], name, begun, identity(self._record))
+                name, start_ms = line["run_name"], _milliseconds(line)
+                self.run_ids = self._store.create(line["experiment"], name, start_ms, identity(self._record))
                 self.created = True
-                self._keep(self.sent)
+                self._save_progress(self.sent)
             self._store.describe(self._run_id(), line["parameters"], line["tags"])
         elif line.get("event") == "closed":
             self._store.end(self._run_id(), line["status"], _milliseconds(line))
@@ -182,9 +182,9 @@ class Sender:
             self._store.file(self._run_id(), self._record.parent / name, folder)
         except Exception as error:
             self._store.check()
-            if not self._complained:
+            if not self._rejection_reported:
                 self._say(f"MLflow rejects {name} ({reason(error, self._store.uri)}); it stays in the run")
-            self._complained = True
+            self._rejection_reported = True
             return False
         self.files += 1
         return True
@@ -194,14 +194,15 @@ class Sender:
             raise RuntimeError(f"{self._record} does not start with the event `opened`")
         return self.run_ids.run_id
 
-    def _flush(self, batch: list[Number], done: int) -> None:
+    def _flush(self, batch: list[Number], end: int) -> None:
+        """Send a batch of metrics; `end` is the byte at which its last line ends."""
         for start in range(0, len(batch), BATCH):
             self._store.metrics(self._run_id(), batch[start : start + BATCH])
         if batch:
             self.numbers += len(batch)
-            self._keep(done)
+            self._save_progress(end)
 
-    def _keep(self, sent: int) -> None:
+    def _save_progress(self, sent: int) -> None:
         """Store that the first `sent` bytes of the record have been sent."""
         self.sent = sent
         ids = {"run_id": self.run_ids.run_id, "experiment_id": self.run_ids.experiment_id} if self.run_ids else {}
@@ -213,7 +214,7 @@ class Sender:
 
 
 def stored_ids(run_dir: Path, uri: str) -> RunIds | None:
-    """Return the ids of a run in a store, as its directory holds them."""
+    """Return the ids of a run in a store, as stored in its directory."""
     state, _ = _read_state(run_dir, uri)
     return RunIds(state["experiment_id"], state["run_id"]) if state.get("run_id") else None
 
@@ -225,13 +226,13 @@ def unsent(run_dir: Path, uri: str) -> int:
 
 
 def _read_state(run_dir: Path, uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the state of a run in a store, as its directory holds it, and that in all other stores."""
+    """Read from a run's directory its state in a store, and its states in all other stores."""
     state: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         state = json.loads((run_dir / STATE).read_text(encoding="utf-8"))
     states = [{k: v for k, v in state.items() if k != "elsewhere"}, *state.get("elsewhere", ())] if state else []
-    matching = [one for one in states if one.get("tracking_uri") == public(uri)]
-    return (matching[0] if matching else {}), [one for one in states if one not in matching]
+    matching = [entry for entry in states if entry.get("tracking_uri") == public(uri)]
+    return (matching[0] if matching else {}), [entry for entry in states if entry not in matching]
 
 
 def _numbers(line: Mapping[str, Any]) -> list[Number]:

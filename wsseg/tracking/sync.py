@@ -1,4 +1,4 @@
-"""Sends runs on disk to a store: missing runs, the rest of incomplete ones, and which run is the child of which."""
+"""Sends runs on disk to a store: missing runs, the rest of incomplete ones, and parent-child relations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sync(paths: Sequence[Path], uri: str | None, report: Reporter) -> None:
             missing = sender.link_children(search=True)
             if missing:
                 report.say(
-                    f"{record.parent}: the store lacks {len(missing)} of its runs (e.g. {missing[0]}); sync them"
+                    f"{record.parent}: the store lacks {len(missing)} of its child runs (e.g. {missing[0]}); sync them"
                 )
     report.table(f"sent to {public(store.uri)}", COLUMNS, rows)
     for sender in sent.values():
@@ -99,7 +99,9 @@ def _records(paths: Sequence[Path]) -> list[Path]:
 def _connect(uri: str) -> MlflowStore:
     """Return the store at an address, after connecting to it."""
     if not uri.startswith(KINDS):
-        raise DataError(f"{public(uri)}: not the address of a store, which begins with {' or '.join(KINDS)}")
+        raise DataError(
+            f"{public(uri)}: not the address of a store, expected one that begins with {' or '.join(KINDS)}"
+        )
     if is_server(uri):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

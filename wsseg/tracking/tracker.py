@@ -125,10 +125,10 @@ class _Sampler:
         if now < self._next:
             return
         self._next = now + SAMPLE_S
-        with suppress(Exception):  # the load is of no importance to the run
+        with suppress(Exception):  # a failed measurement must not affect the run
             if self._monitor is None:
                 self._monitor, self._next = SystemMonitor(), now + 1
                 return
-            age = datetime.now(UTC) - self._record.begun
+            age = datetime.now(UTC) - self._record.start_time
             values = {f"system/{name}": value for name, value in self._monitor.read().items()}
             self._record.metrics(values, round(age.total_seconds()))
