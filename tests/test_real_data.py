@@ -166,7 +166,7 @@ def test_a_run_killed_with_sigkill_and_resumed_ends_in_the_same_weights(sts: Pat
     begun.wait()
     assert not (killed / "weights.json").exists()
     said = wsseg(*words, "--run-dir", killed, "--resume")
-    assert "going on from iteration" in said
+    assert "continuing from iteration" in said
     unbroken = [digests(whole)]
     if digests(killed) not in unbroken:  # rarely one unbroken run differs from another, too, and nobody knows why yet
         wsseg(*words, "--run-dir", tmp_path / "again")

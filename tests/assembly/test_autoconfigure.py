@@ -270,7 +270,7 @@ def test_a_recipe_that_names_neither_trains_resumes_and_predicts(make_dataset, m
     other = wsseg("train", path, "training.memory_gb=4", "training.lr=0.1", "--run-dir", run, "--resume", code=2).stderr
     assert "began with training.lr=0.01" in other and "memory_gb" not in other
     again = wsseg("train", path, "training.memory_gb=4", "--run-dir", run, "--resume").stdout
-    assert "going on from iteration 1" in again and "planned" not in again, "the plan it began with"
+    assert "continuing from iteration 1" in again and "planned" not in again, "the plan it began with"
     assert (run / "weights.safetensors").read_bytes() == weights
     assert json.loads((run / "plan.json").read_text()) == plan
     wsseg("predict", run, root / "imagesTs", tmp_path / "out")

@@ -84,7 +84,7 @@ def test_of_many_findings_with_one_remedy_eight_get_a_line_and_the_others_share_
         "1 error, 11 warnings, 1 hint",
     ]
     similar = [
-        warning("", f"/data/labelsTr/{n}.nii.gz: holds 5 ({n} voxels), expected 0..2; mend it") for n in range(20)
+        warning("", f"/data/labelsTr/{n}.nii.gz: holds 5 ({n} voxels), expected 0..2; correct it") for n in range(20)
     ]
     show_findings(similar, recorder)
     assert len(recorder.lines) == 11 + 8 + 2, "twenty times the same text with other numbers"

@@ -78,7 +78,7 @@ def test_training_resumes_and_a_finished_run_is_left_alone(
     for path in (parts / "checkpoints").glob("iteration_0000006*"):
         path.unlink()
     result = run_wsseg("train", recipe, "--run-dir", parts, "--resume")
-    assert "going on from iteration 4" in result.stdout
+    assert "continuing from iteration 4" in result.stdout
     one, two = (hashlib.sha256((f / "weights.safetensors").read_bytes()).hexdigest() for f in (whole, parts))
     assert one == two
     assert "has finished before" in run_wsseg("train", recipe, "--run-dir", parts, "--resume").stdout
@@ -154,7 +154,7 @@ def test_a_case_that_the_network_cannot_see_is_not_scored(run_wsseg, make_datase
         ("data.spacing_mm=[0, 1, 1]", "data.spacing_mm"),
         ("training.device=cuda", "sees no CUDA GPU"),
         ("networks={type: {use: unet, reads: [ct]}}", "networks.type: is the name of an attribute of torch"),
-        ("data.root=/dev/null", "say where the data lies"),
+        ("data.root=/dev/null", "set data.root="),
         ("data.patient=(x)?case", "finds no patient"),
     ],
 )

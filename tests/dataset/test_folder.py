@@ -121,7 +121,7 @@ def test_all_faults_of_a_folder_are_said_at_once(make_dataset) -> None:
 
 
 def test_a_missing_folder_says_how_to_name_another(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such folder; say where the data lies: data\.root="):
+    with pytest.raises(DataError, match=r"no such folder; set data\.root="):
         read(tmp_path / "nowhere")
 
 

@@ -35,8 +35,8 @@ for command in COMMANDS:
 app.add_typer(annotate.app, name="annotate")
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"wsseg {wsseg.__version__}")
         raise typer.Exit
 

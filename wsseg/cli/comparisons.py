@@ -1,4 +1,4 @@
-"""`wsseg compare` and `wsseg ablate`: many runs and one report."""
+"""The commands `compare` and `ablate`, which train several runs and write one report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wsseg.cli.options import Folds, Gpus, Jobs, Overrides, Place, Plugins, RecipePath
+from wsseg.cli.options import Folds, Gpus, Jobs, On, Overrides, Plugins, RecipePath
 from wsseg.cli.stopping import COMPARISON_RESUMABLE, clean_exit
 
 
@@ -26,11 +26,11 @@ def compare(
     folds: Folds = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per fold, counted up from the recipe's.")] = 1,
     jobs: Jobs = 1,
-    on: Place = "local",
+    on: On = "local",
     gpus: Gpus = 1.0,
     plugin: Plugins = None,
 ) -> None:
-    """Train recipes on the same folds and seeds, and report each one's difference from the reference."""
+    """Train recipes on the same folds and seeds, and report the difference of each from the reference."""
     with clean_exit(COMPARISON_RESUMABLE, plugins=plugin) as terminal:
         from wsseg.commands import _candidates, compare
 
@@ -48,7 +48,7 @@ def ablate(
     folds: Folds = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per fold; a verdict needs at least 2.")] = 3,
     jobs: Jobs = 1,
-    on: Place = "local",
+    on: On = "local",
     gpus: Gpus = 1.0,
     plugin: Plugins = None,
 ) -> None:

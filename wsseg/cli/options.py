@@ -19,7 +19,7 @@ Plugins = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin", metavar="FILE.py",
-        help="A term, network or fusion block of your own, named in the recipe as the file is. Its code is run.",
+        help="File with your own term, network or fusion block; the recipe uses the file's name. Its code is executed.",
     ),
 ]  # fmt: skip
 
@@ -30,5 +30,5 @@ Workers = Annotated[
 
 Folds = Annotated[int, typer.Option(min=1, help="Number of folds to evaluate, at most the recipe's data.folds.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Number of runs trained at the same time.")]
-Place = Annotated[str, typer.Option(help="Where to train: local, ray, or slurm[:partition=gpu,...].")]
+On = Annotated[str, typer.Option(help="Where to train: local, ray, or slurm[:partition=gpu,...].")]
 Gpus = Annotated[float, typer.Option(min=0.0, help="GPUs per run; a fraction lets several runs share one.")]

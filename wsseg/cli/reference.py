@@ -43,7 +43,7 @@ class Parameter(NamedTuple):
 
 
 def markdown(app: typer.Typer) -> str:
-    """Return the page of a command line."""
+    """Return the page as Markdown for all commands of an app."""
     return "\n".join([HEAD, *_sections(app, "wsseg")]).rstrip("\n") + f"\n{TAIL}"
 
 
@@ -71,22 +71,22 @@ def _section(callback: Callable[..., Any], words: str) -> Iterator[str]:
 
 
 def _parameters(callback: Callable[..., Any]) -> Iterator[Parameter]:
-    """Yield what a command takes: arguments as declared, then options."""
+    """Yield the parameters of a command: arguments as declared, then options."""
     hints = get_type_hints(callback, include_extras=True)
-    found = []
+    parameters = []
     for name, parameter in inspect.signature(callback).parameters.items():
         kind, info = get_args(hints[name])[:2]
-        default = "required" if parameter.default is inspect.Parameter.empty else _words(parameter.default)
+        default = "required" if parameter.default is inspect.Parameter.empty else _default_text(parameter.default)
         is_option = isinstance(info, typer.models.OptionInfo)
         shown = _option(name, kind, info) if is_option else info.metavar or name.upper()
-        found.append(Parameter(shown, default, " ".join((info.help or "").split()), is_option))
-    yield from sorted(found, key=lambda p: p.is_option)
+        parameters.append(Parameter(shown, default, " ".join((info.help or "").split()), is_option))
+    yield from sorted(parameters, key=lambda p: p.is_option)
 
 
 def _option(name: str, kind: Any, info: Any) -> str:
     flag = f"--{name.replace('_', '-')}"
-    given = [part for part in get_args(kind) if part is not type(None)] if get_origin(kind) is not Literal else []
-    plain = given[0] if given else kind
+    types = [part for part in get_args(kind) if part is not type(None)] if get_origin(kind) is not Literal else []
+    plain = types[0] if types else kind
     if plain is bool:
         return f"{flag}, --no-{flag[2:]}"
     if get_origin(plain) is Literal:
@@ -96,7 +96,7 @@ def _option(name: str, kind: Any, info: Any) -> str:
     return f"{flag} {info.metavar or METAVARS.get(inner, 'TEXT')}{repeated}"
 
 
-def _words(default: Any) -> str:
+def _default_text(default: Any) -> str:
     if default is None:
         return ""
     return str(default).lower() if isinstance(default, bool) else str(default)

@@ -1,4 +1,4 @@
-"""The commands that make, use and score runs."""
+"""The commands `recipes`, `settings`, `check`, `train`, `predict`, `evaluate`, `audit` and `sync`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Continue from the run's latest checkpoint.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Train a recipe, score its held-out cases, and keep the run."""
+    """Train a recipe and score its held-out cases."""
     with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.train import train as run
 
@@ -65,7 +65,7 @@ def check(recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = Non
 
 def sync(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders that contain some.")
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders that contain run directories.")
     ],
     to: Annotated[
         str | None, typer.Option(metavar="URI", help="e.g. https://mlflow.example.org. Default: as for train.")
@@ -82,7 +82,7 @@ def audit(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")],
     images: Annotated[Path | None, typer.Option(help="Folder of images. Default: that of the run's dataset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the audit. Default: RUN/audit.")] = None,
-    points: Annotated[int, typer.Option(min=1, help="Number of voxels to ask about.")] = 200,
+    points: Annotated[int, typer.Option(min=1, help="Number of voxels to sample.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     answers: Annotated[Path | None, typer.Option(help="The completed points.csv: estimate Dice from it.")] = None,
 ) -> None:

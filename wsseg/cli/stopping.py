@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and what is printed on stderr instead of a traceback."""
+"""Exit codes of commands, and the messages that replace tracebacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clean_exit(after_interrupt: str = RESUMABLE, plugins: Sequence[Path] | None 
     Exit codes: 2 for faults in the input (as for a misspelt option), 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
-        after_interrupt: Printed after Ctrl-C: how to continue.
+        after_interrupt: How to continue, printed after Ctrl-C.
         plugins: Files whose plug-ins recipes may name in the body.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))

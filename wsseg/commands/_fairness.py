@@ -20,7 +20,7 @@ SHARED = ("folds", "patient")
 
 
 def faults(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int) -> list[str]:
-    """Return all that prevents a fair comparison, before anything is trained.
+    """Return everything that prevents a fair comparison, before anything is trained.
 
     Args:
         recipes: Candidate -> the recipe to train.
@@ -39,11 +39,11 @@ def faults(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int) ->
 
 
 def stale(folder: Path, recipe: Recipe) -> list[str]:
-    """Return a fault if a run finished with another recipe than the one given; `train` checks unfinished runs."""
+    """Return a fault if a run finished with another recipe than this one; `train` checks unfinished runs."""
     run = RunFolder(folder)
     if not run.finished:
         return []
-    changes = _differences(_deciding(recipe_of(folder)), _deciding(run.as_begun(recipe)), "now")
+    changes = _differences(_deciding(recipe_of(folder)), _deciding(run.with_planned_settings(recipe)), "now")
     remedy = "choose another --out, give the recipe another name, or delete that run to train it again"
     other = [f"{folder}: has finished with another recipe ({changes}); {remedy}"] if changes else []
     return other + run.plugin_faults()
@@ -100,7 +100,7 @@ def _other_settings(recipes: Mapping[str, Recipe], folds: int) -> list[str]:
     faults += _differing({name: r.evaluation.tolerance_mm for name, r in recipes.items()}, "evaluation.tolerance_mm")
     for name, recipe in recipes.items():
         if folds > recipe.data.folds:
-            faults.append(f"--folds {folds}: {name} has data.folds={recipe.data.folds}; ask for at most that many")
+            faults.append(f"--folds {folds}: {name} has data.folds={recipe.data.folds}; use at most that many")
     return faults
 
 
@@ -122,7 +122,7 @@ def _unpaired(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int)
 
 
 def _common(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that runs of one recipe share: all but fold, seed, and what was planned from the fold."""
+    """Return the settings that runs of one recipe share: all but fold, seed, and the settings planned from the fold."""
     own = re.compile(r"seed|data\.fold|data\.patch_size|networks\.[^.]+\.features")
     return {key: value for key, value in _deciding(recipe).items() if not own.fullmatch(key)}
 

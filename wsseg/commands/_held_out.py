@@ -30,11 +30,11 @@ class HeldOutCases:
         """Return mean scores of the held-out cases that have a dense reference, to be logged during training."""
         self.context.run.note_opened(self.context.prepared.held_out, "validation")
         rows: list[scoring.Row] = []
-        for stored in self.context.prepared.held_out:
-            reference = self._reference(stored)
-            if reference is not None and predictor.sees(stored.meta.present):
-                prediction, grid = self._predict(predictor, stored)
-                rows += self._rows(stored, prediction, reference, grid)
+        for cached in self.context.prepared.held_out:
+            reference = self._reference(cached)
+            if reference is not None and predictor.sees(cached.meta.present):
+                prediction, grid = self._predict(predictor, cached)
+                rows += self._rows(cached, prediction, reference, grid)
         return {f"val/{name}": value for name, value in scoring.means(rows).items()}
 
     def score(self, predictor: Predictor) -> None:
@@ -44,9 +44,9 @@ class HeldOutCases:
         run.note_opened(held_out, "scoring")
         rows: list[scoring.Row] = []
         with report.progress("predicting held-out cases", len(held_out)) as bar:
-            for n, stored in enumerate(held_out):
-                rows += self._score_case(predictor, stored, draw=n < MAX_FIGURES)
-                bar.advance(stored.case.name)
+            for n, cached in enumerate(held_out):
+                rows += self._score_case(predictor, cached, draw=n < MAX_FIGURES)
+                bar.advance(cached.case.name)
         for name in ("weights.json", "weights.safetensors"):
             self.tracker.file(run.path / name, "weights")
         means = scoring.means(rows)
@@ -60,39 +60,39 @@ class HeldOutCases:
             report.say("no case was held out (data.fold is empty), so there are no scores")
         run.write("finished.json", {"iterations": recipe.training.iterations, "scores": means})
 
-    def _score_case(self, predictor: Predictor, stored: CachedCase, draw: bool) -> list[scoring.Row]:
+    def _score_case(self, predictor: Predictor, cached: CachedCase, draw: bool) -> list[scoring.Row]:
         """Predict one case, write its label map and figure, and score it if it has a dense reference."""
-        name, dataset = stored.case.name, self.context.prepared.dataset
-        if not predictor.sees(stored.meta.present):
+        name, dataset = cached.case.name, self.context.prepared.dataset
+        if not predictor.sees(cached.meta.present):
             return [scoring.Row(name, note="no modality that the network reads")]
-        prediction, grid = self._predict(predictor, stored)
+        prediction, grid = self._predict(predictor, cached)
         nifti.write(self.context.run.path / "predictions" / f"{name}{dataset.ending}", prediction, grid)
-        reference = self._reference(stored)
+        reference = self._reference(cached)
         if draw:
             path = self.context.run.path / "overlays" / f"{name}.png"
             title = f"{self.context.recipe.name}: {name} ({dataset.name}, held out)"
-            draw_case(path, dataset, stored.case, prediction, title)
+            draw_case(path, dataset, cached.case, prediction, title)
             self.tracker.file(path, "overlays")
         if reference is None:
             return [scoring.Row(name, note=scoring.NO_REFERENCE)]
-        return self._rows(stored, prediction, reference, grid)
+        return self._rows(cached, prediction, reference, grid)
 
-    def _rows(self, stored: CachedCase, prediction: Array, reference: Array, grid: nifti.Grid) -> list[scoring.Row]:
+    def _rows(self, cached: CachedCase, prediction: Array, reference: Array, grid: nifti.Grid) -> list[scoring.Row]:
         tolerance_mm = self.context.recipe.evaluation.tolerance_mm
         return scoring.score_case(
-            stored.case.name, prediction, reference, grid.spacing_mm, self._classes(), tolerance_mm
+            cached.case.name, prediction, reference, grid.spacing_mm, self._classes(), tolerance_mm
         )
 
     def _classes(self) -> dict[int, str]:
         """Return the names of the foreground classes by label value."""
         return {value: name for value, name in enumerate(self.context.prepared.dataset.classes) if value > 0}
 
-    def _reference(self, stored: CachedCase) -> Array | None:
+    def _reference(self, cached: CachedCase) -> Array | None:
         dataset = self.context.prepared.dataset
-        return load_reference(stored.case, len(dataset.classes), dataset.reference_ignore)
+        return load_reference(cached.case, len(dataset.classes), dataset.reference_ignore)
 
-    def _predict(self, predictor: Predictor, stored: CachedCase) -> tuple[Array, nifti.Grid]:
+    def _predict(self, predictor: Predictor, cached: CachedCase) -> tuple[Array, nifti.Grid]:
         """Return the label map of a case on the grid of its image files, and that grid."""
-        grid = nifti.read_grid(next(path for path in stored.case.images.values() if path is not None))
-        image = self.context.prepared.preprocessing.scale(stored.image(), stored.meta.present)
-        return label_map(predictor.probabilities(image, stored.meta.present), grid.shape), grid
+        grid = nifti.read_grid(next(path for path in cached.case.images.values() if path is not None))
+        image = self.context.prepared.preprocessing.scale(cached.image(), cached.meta.present)
+        return label_map(predictor.probabilities(image, cached.meta.present), grid.shape), grid

@@ -32,16 +32,16 @@ STROKES = "scribblesTr"
 def annotation_minutes(runs: Sequence[Path]) -> float | None:
     """Return the estimated time to annotate a run's training cases, in minutes; the mean over the folds of the runs.
 
-    It comes from the receipt of the annotation set; for dense labels, from the time to outline every slice. None if it
-    is unknown: annotations drawn by a person, a set without receipt, or a dataset that is no longer available.
+    It is read from the receipt of the annotation set; for dense labels, it is the time to outline every slice. It is
+    None for annotations drawn by a person, a set without receipt, or a dataset that is no longer available.
     """
     run_of_fold = {recipe_of(run).data.fold: run for run in runs}
     try:
         minutes = [_minutes_of_run(run) for run in run_of_fold.values()]
     except (FaultsError, OSError):
         return None
-    known = [value for value in minutes if value]
-    return fmean(known) if len(known) == len(minutes) else None
+    estimates = [value for value in minutes if value]
+    return fmean(estimates) if len(estimates) == len(minutes) else None
 
 
 def _minutes_of_run(run: Path) -> float | None:
@@ -71,7 +71,7 @@ def _minutes_of_case(protocol: CaseProtocol, dataset: Dataset, case: Case) -> fl
 
 
 def loss_curves(folders: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, list[figures.Curve]]]:
-    """Return candidate -> term -> the recorded loss over training, one curve for each run."""
+    """Return candidate -> term -> the recorded loss over training, one curve per run."""
     curves: dict[str, dict[str, list[figures.Curve]]] = {}
     for name, runs in folders.items():
         for run in runs:
@@ -129,7 +129,7 @@ def cases_to_show(comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]]
 def _draw_cases(
     folder: Path, comparison: Comparison, runs: Sequence[tuple[ScoredRun, Path]], report: Reporter
 ) -> ReportSection:
-    """Draw the cases to show. If images or predictions are no longer available, the section says so instead."""
+    """Draw the cases to show. The section lists the reasons why cases could not be drawn."""
     pictures: list[tuple[str, Path]] = []
     failures: dict[str, None] = {}
     shown = cases_to_show(comparison, runs)
@@ -182,7 +182,7 @@ def illustrate(
 def _cost_section(
     folder: Path, comparison: Comparison, minutes: Mapping[str, float], several_seeds: bool
 ) -> ReportSection:
-    """Return the section that sets Dice against annotation time."""
+    """Return the section with Dice against annotation time."""
     picture = figures.save(figures.draw_costs(comparison, minutes), folder / "costs.png")
     unknown = [arm for arm in comparison.arms if arm not in minutes]
     text = (

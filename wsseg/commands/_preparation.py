@@ -1,4 +1,4 @@
-"""What `train` and `check` share: read the recipe, prepare and describe its data, build all that a training needs."""
+"""Shared by `train` and `check`: read a recipe, prepare and describe its data, build the parts of a training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_with_data_faults(path: Path, overrides: Sequence[str], report: Reporter
 def prepare_training(
     recipe: Recipe, report: Reporter, world: Runtime = ALONE
 ) -> tuple[Recipe, PreparedData, TrainingParts]:
-    """Do everything that a training needs before its first iteration, and describe the data on the way.
+    """Do everything that precedes the first iteration of a training, and report a description of the data.
 
     Returns:
         The recipe completed by `autoconfigure.plan`, the preprocessed data, and networks, terms and batches.
@@ -84,8 +84,8 @@ def _annotation_rows(prepared: PreparedData, voxels: int) -> list[list[str]]:
     fingerprint = prepared.fingerprint
     rows = []
     for name, before in fingerprint.annotated_voxels.items():
-        after, kept = fingerprint.surviving_voxels[name], fingerprint.kept_voxels[name]
+        after, preserved = fingerprint.surviving_voxels[name], fingerprint.kept_voxels[name]
         components, lost = fingerprint.parts[name], fingerprint.parts_lost[name]
-        shares = f"{100 * kept / max(before, 1):.2f} %", f"{100 * after / max(voxels, 1):.3f} %"
+        shares = f"{100 * preserved / max(before, 1):.2f} %", f"{100 * after / max(voxels, 1):.3f} %"
         rows.append([name, f"{before}", shares[0], f"{components}", f"{lost}", f"{after}", shares[1]])
     return rows

@@ -14,10 +14,10 @@ from wsseg.recipe.schema import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """All that training and scoring a run use.
+    """The objects that training and scoring a run use.
 
     Attributes:
-        recipe: The recipe, completed by what was planned from the data.
+        recipe: The recipe, completed by the settings planned from the data.
         prepared: Its preprocessed data.
         parts: Networks, terms and batches.
         run: The run's directory.

@@ -1,4 +1,4 @@
-"""The directory of a run: its files, and how a run begins or continues."""
+"""The directory of a run: its files, and starting or continuing a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunFolder:
     """One run on disk.
 
     Files: recipe.yaml (as typed), resolved.json (with every default), plan.json (split, fingerprint, preprocessing,
-    planned settings), opened.json (each case that was opened, and for what), record.jsonl (everything that was logged),
+    planned settings), opened.json (each opened case and its purposes), record.jsonl (everything that was logged),
     checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json.
 
     Attributes:
@@ -46,7 +46,7 @@ class RunFolder:
         if (path / "resolved.json").is_file():
             if not resume:
                 raise RecipeError(f"{path}: holds a run already; continue it (--resume), or choose another --run-dir")
-            run._check_same(run.as_begun(recipe), run.read("resolved.json"))
+            run._check_same(run.with_planned_settings(recipe), run.read("resolved.json"))
             if faults := run.plugin_faults():
                 raise RecipeError(faults)
         elif resume:
@@ -57,8 +57,8 @@ class RunFolder:
             raise RecipeError(f"{path}: cannot be made ({error}); choose another --run-dir") from error
         return run
 
-    def as_begun(self, recipe: Recipe) -> Recipe:
-        """Return the recipe completed by the settings that were planned when the run began."""
+    def with_planned_settings(self, recipe: Recipe) -> Recipe:
+        """Return the recipe completed by the settings that were planned when the run started."""
         if not (self.path / "resolved.json").is_file() or not (self.path / "plan.json").is_file():
             return recipe
         planned = self.read("plan.json").get("planned", {})
@@ -95,15 +95,15 @@ class RunFolder:
             raise RecipeError(f"{self.path / name}: cannot be read ({error}); begin a new run") from error
         return content
 
-    def keep_plan(self, plan: Mapping[str, Any]) -> Path:
+    def write_plan(self, plan: Mapping[str, Any]) -> Path:
         """Write plan.json, after `check_plan`."""
         self.check_plan(plan)
         before = self.read("plan.json") if (self.path / "plan.json").is_file() else {}
-        kept = {"planned": before["planned"]} if "planned" in before else {}
-        return self.write("plan.json", {**kept, **plan})
+        planned = {"planned": before["planned"]} if "planned" in before else {}
+        return self.write("plan.json", {**planned, **plan})
 
     def check_plan(self, plan: Mapping[str, Any]) -> None:
-        """Check that the data are those the run began with, in every process.
+        """Check in every process that the data have not changed since the run started.
 
         Raises:
             RecipeError: Cases, their content, the split or the normalisation have changed.
@@ -115,7 +115,7 @@ class RunFolder:
                 what = ", ".join(changed)
                 raise RecipeError(f"{self.path}: the data have changed since the run began ({what}); begin a new run")
 
-    def keep_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
+    def write_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
         """Write recipe.yaml (the file, and the overrides as comments below it) and resolved.json."""
         typed = self.path / "recipe.yaml"
         shutil.copyfile(source, typed)
@@ -124,15 +124,15 @@ class RunFolder:
         return [typed, self.write("resolved.json", recipe.resolved())]
 
     def note_opened(self, cases: Iterable[CachedCase], purpose: Literal["training", "validation", "scoring"]) -> None:
-        """Note in opened.json that cases were opened, and for what: `compare` refuses runs with test leakage."""
+        """Add cases and the purpose they were opened for to opened.json; `compare` rejects runs with test leakage."""
         entries = self.read("opened.json") if (self.path / "opened.json").is_file() else {}
         for case in (stored.case for stored in cases):
             entry = entries.setdefault(case.name, {"patient": case.patient, "for": []})
             entry["for"] = sorted({*entry["for"], purpose})
         self.write("opened.json", entries)
 
-    def keep_plugins(self, plugins: Sequence[OutsidePlugin]) -> list[Path]:
-        """Keep name, version and sha256 of plug-ins from outside, and a copy of those that are single files."""
+    def write_plugins(self, plugins: Sequence[OutsidePlugin]) -> list[Path]:
+        """Write name, version and sha256 of external plug-ins, and a copy of those that are single files."""
         if not plugins:
             return []
         copies = [self.path / "plugins" / f"{plugin.name}.py" for plugin in plugins if not plugin.version]
@@ -141,9 +141,9 @@ class RunFolder:
         return [self.write("plugins.json", {"plugins": [plugin.record() for plugin in plugins]}), *copies]
 
     def plugin_faults(self) -> list[str]:
-        """Return which plug-ins from outside that the run was begun with are missing, or are other code now."""
-        kept = self.read("plugins.json")["plugins"] if (self.path / "plugins.json").is_file() else []
-        return faults_against(kept, self.path)
+        """Return a fault for each external plug-in of the run that is missing or has changed."""
+        recorded = self.read("plugins.json")["plugins"] if (self.path / "plugins.json").is_file() else []
+        return faults_against(recorded, self.path)
 
     def _check_same(self, recipe: Recipe, resolved: Mapping[str, Any]) -> None:
         """Raise RecipeError with every setting that differs from those the run began with."""
@@ -174,9 +174,9 @@ def _default(name: str, resume: bool) -> Path:
     """Return runs/NAME/TIME; to resume, the newest run of that name."""
     folder = Path("runs") / name
     if resume:
-        begun = sorted(path.parent for path in folder.glob("*/resolved.json"))
-        if not begun:
+        runs = sorted(path.parent for path in folder.glob("*/resolved.json"))
+        if not runs:
             raise RecipeError(f"{folder}: holds no run to resume; leave out --resume, or name a run with --run-dir")
-        return begun[-1]
+        return runs[-1]
     path = folder / time.strftime("%Y%m%d-%H%M%S")
     return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 1000:03d}")

@@ -1,4 +1,4 @@
-"""A run from its first iteration to its scores."""
+"""Train a run and score its held-out cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsseg.training.trainer import Callbacks, Trainer
 
 
 def train_and_score(context: RunContext, tracker: Tracker) -> None:
-    """Train to the end, keep the final weights, and score the held-out cases with them. For the first process."""
+    """Train to the end, keep the final weights, and score the held-out cases. Only in the first process."""
     recipe, parts, run = context.recipe, context.parts, context.run
     held_out = HeldOutCases(context, tracker)
     predictor = make_predictor(recipe, parts.branches, parts.device, parts.precision, mirror=False)
@@ -21,14 +21,14 @@ def train_and_score(context: RunContext, tracker: Tracker) -> None:
         context,
         Callbacks(tracker.metrics, lambda: held_out.validate(predictor), Checkpoints(run.path / "checkpoints"), notes),
     )
-    kept = model_notes(recipe, context.prepared) | {"precision": parts.precision}
-    write_tensors(run.path / "weights", parts.branches.state_dict(), kept)
+    metadata = model_notes(recipe, context.prepared) | {"precision": parts.precision}
+    write_tensors(run.path / "weights", parts.branches.state_dict(), metadata)
     parts.branches.eval()
     held_out.score(make_predictor(recipe, parts.branches, parts.device, parts.precision, recipe.prediction.mirror))
 
 
-def train_beside(context: RunContext) -> None:
-    """Run the training loop in a process that is not the first; that one logs, validates, saves and scores."""
+def train_without_logging(context: RunContext) -> None:
+    """Run the training loop in a process other than the first, which alone logs, validates, saves and scores."""
     _fit(context, Callbacks(lambda values, step: None, dict, Checkpoints(context.run.path / "checkpoints"), {}))
 
 
@@ -48,7 +48,7 @@ def _fit(context: RunContext, callbacks: Callbacks) -> None:
         report.say(f"skipped a checkpoint: {fault}")
     start = trainer.restore(snapshot) if snapshot else 0
     if start:
-        report.say(f"going on from iteration {start}")
+        report.say(f"continuing from iteration {start}")
     with report.progress("training", recipe.training.iterations, start) as bar:
         trainer.fit(bar, start)
     if trainer.skipped:

@@ -73,7 +73,7 @@ def export(folder: Path, out: Path, form: str, dataset: Path | None, report: Rep
 def read_protocol(path: Path) -> Protocol:
     """Read a protocol file. Raises RecipeError with all its faults."""
     if not path.is_file():
-        raise RecipeError(f"{path}: no such protocol; wsseg's own are in its folder annotations/")
+        raise RecipeError(f"{path}: no such protocol; `wsseg recipes` lists those that come with wsseg")
     return protocol_from(load_yaml(path)[0], str(path))
 
 
@@ -84,8 +84,8 @@ def annotated_case(root: Path, annotation: str, name: str | None) -> tuple[Datas
         DataError: The dataset cannot be read, or there is no annotation of the case.
     """
     channels = read_json(root / "dataset.json").get("channel_names")
-    wanted = [str(channel) for channel in channels.values()] if isinstance(channels, dict) else []
-    dataset = read_dataset(root, annotation, None, wanted, None)
+    channel_names = [str(channel) for channel in channels.values()] if isinstance(channels, dict) else []
+    dataset = read_dataset(root, annotation, None, channel_names, None)
     cases = {case.name: case for case in dataset.training if case.annotation is not None}
     if not cases or (name is not None and name not in cases):
         hint = did_you_mean(name or "", list(cases)) if cases else ""

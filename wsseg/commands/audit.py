@@ -86,7 +86,7 @@ def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[Audi
 def _of_folder(predictions: Path, images: Path | None) -> tuple[list[AuditedCase], Sequence[str]]:
     """Return the cases of a folder of predictions with their images, and the classes of dataset.json."""
     if images is None:
-        raise DataError(f"{predictions}: is no run (it has no resolved.json): name the folder of images (--images)")
+        raise DataError(f"{predictions}: is not a run (it has no resolved.json): name the folder of images (--images)")
     files = label_maps(predictions)
     roots = [root for root in (images.parent, predictions, predictions.parent) if (root / "dataset.json").is_file()]
     if not roots:
@@ -105,6 +105,6 @@ def _images_of(case: str, folder: Path) -> tuple[Path, ...]:
 def _require_images(cases: Sequence[AuditedCase], folder: Path) -> None:
     """Raise DataError if a case has no image."""
     if faults := [
-        f"{folder}: holds no image of {c.name}: bring it, or name its folder (--images)" for c in cases if not c.images
+        f"{folder}: holds no image of {c.name}: add it, or name its folder (--images)" for c in cases if not c.images
     ]:
         raise DataError(faults)

@@ -18,7 +18,7 @@ from wsseg.core.reporter import Reporter
 from wsseg.data.loading import load_case, load_label
 from wsseg.data.store import each
 from wsseg.dataset.annotation_json import ignore_value, read_json
-from wsseg.dataset.folder import Dataset, file_if_there
+from wsseg.dataset.folder import Dataset, existing_file
 from wsseg.dataset.split import patient_of, split
 from wsseg.recipe.schema import DataSection, Recipe
 from wsseg.volumes.nifti import read_grid
@@ -49,7 +49,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
 def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
     """Read every file of a recipe's dataset except those of imagesTs, and return all findings, errors first.
 
-    Cases are read and measured several at a time, and only measurements are kept; the rules see those of all cases.
+    Cases are read and measured several at a time, and only the measurements are kept; the rules use those of all cases.
 
     Raises:
         DataError: The folder is not a dataset that the recipe could be trained on; no file was read.
@@ -104,7 +104,7 @@ def _folds(dataset: Dataset, data: DataSection, faults: list[str]) -> tuple[froz
 def _other_label_folders(dataset: Dataset, annotation: str, warnings: list[str]) -> dict[str, int | None]:
     """Return the other folders with label maps of the training cases, and the ignore value of each.
 
-    Simulated sets are left out: they were made from the dense labels, so a comparison shows nothing.
+    Simulated sets are left out: they were made from the dense labels, so a comparison is meaningless.
     """
     root = dataset.root
     folders = [root / "labelsTr", *sorted(root.glob("scribbles*Tr")), *sorted(root.glob("annotations/*"))]
@@ -145,7 +145,7 @@ def _read_and_measure(
     for folder, ignore in others.items():
         needed = folder == "labelsTr" and case.name in scored
         with _collecting_file_faults(faults if needed else warnings, faults, case.name):
-            path = file_if_there(dataset.root / folder / f"{case.name}{dataset.ending}")
+            path = existing_file(dataset.root / folder / f"{case.name}{dataset.ending}")
             if path is not None:
                 labels[folder] = (path, load_label(case, path, classes, ignore))
     if volumes is not None:
@@ -167,12 +167,12 @@ def _read_and_measure(
 
 
 @contextmanager
-def _collecting_file_faults(faults: list[str], known: Sequence[str], case: str) -> Iterator[None]:
-    """Append the faults of a file that are not `known` yet, and continue with the other files."""
+def _collecting_file_faults(faults: list[str], reported: Sequence[str], case: str) -> Iterator[None]:
+    """Append the faults of a file that are not `reported` yet, and continue with the other files."""
     try:
         yield
     except DataError as error:
-        faults += [fault for fault in error.faults if fault not in known]
-    except OSError as error:  # the file or its drive has gone since it was listed
+        faults += [fault for fault in error.faults if fault not in reported]
+    except OSError as error:  # the file or its drive was removed after it was listed
         cause = error.strerror or error
         faults.append(f"{error.filename or case}: cannot be read ({cause}): check that it exists and its permissions")

@@ -18,7 +18,7 @@ def evaluate(
         references: Folder of dense label maps.
         out: CSV file to write; None writes none.
         tolerance_mm: Tolerance of nsd in mm.
-        report: Where the mean scores are shown.
+        report: Shows the mean scores.
 
     Returns:
         One row per case and class.

@@ -25,14 +25,14 @@ def predict(
         images: Folder of CASE_0000.nii.gz, ..., numbered as in training.
         out: Folder for the label maps.
         probabilities: Also write one probability map per class, to out/probabilities/CLASS/.
-        mirror: Average over mirrored inputs; None: as the recipe's `prediction.mirror`.
+        mirror: Average over mirrored inputs; None uses the recipe's `prediction.mirror`.
         report: Where progress is shown.
 
     Returns:
         The label map of each case.
 
     Raises:
-        DataError: With the faults of all cases that could not be predicted; the others were.
+        DataError: With the faults of all cases that could not be predicted. The other cases were written.
     """
     model = load_model(run, mirror)
     cases = image_cases(images, model.modalities, model.ending)
@@ -50,7 +50,7 @@ def predict(
 
 
 def _predict_case(model: Model, case: Case, images: Path, out: Path, probabilities: bool) -> Path:
-    """Write the label map of one case, and its probability maps if they are wanted. Raises DataError."""
+    """Write the label map of one case, and its probability maps if requested. Raises DataError."""
     loaded = load_case(case, len(model.classes), None)
     present = tuple(array is not None for array in loaded.images.values())
     if not model.predictor.sees(present):

@@ -23,18 +23,18 @@ def recipes(report: Reporter) -> None:
 
 
 def copy(name: str, target: Path, report: Reporter) -> Path:
-    """Copy a recipe or an annotation protocol into a folder, which is made if it is missing.
+    """Copy a recipe or an annotation protocol into a folder, which is created if it is missing.
 
     Args:
         name: As listed, e.g. `npc_scribble`; `npc_scribble.yaml` and `recipes/npc_scribble.yaml` mean the same.
         target: The folder. A file that exists there is not replaced.
-        report: Where the new file is named.
+        report: Shows the new file.
 
     Returns:
         The new file.
 
     Raises:
-        RecipeError: There is no file of that name, or the folder holds one already.
+        RecipeError: There is no file of that name, or the folder already holds one.
     """
     files = {path.stem: path for folder in FOLDERS for path in shipped_files(folder)}
     source = files.get(Path(name).name.removesuffix(".yaml"))
@@ -58,7 +58,7 @@ def shipped_folder(folder: str) -> Path:
     """Return a folder that comes with wsseg: at the top of a clone, or inside the installed package.
 
     Raises:
-        RecipeError: It is in neither place.
+        RecipeError: It is in neither of them.
     """
     package = Path(wsseg.__file__).parent
     places = (package / "_shipped" / folder, package.parent / folder)  # wheel, clone

@@ -22,7 +22,7 @@ def settings(key: str | None, report: Reporter) -> None:
     """Print one setting or one group; without a key, an overview of all.
 
     Raises:
-        RecipeError: There is no such key; the message names one that is close.
+        RecipeError: There is no such key; the message suggests a similar one.
     """
     tree = all_settings()
     for line in _overview(tree) if key is None else _details(find(key, tree), tree):
@@ -123,9 +123,9 @@ def _table(rows: Iterable[Setting], prefix: str = "") -> list[str]:
 
 
 def write(folder: Path, pages: dict[str, str], report: Reporter) -> None:
-    """Write generated pages into a folder. Raises RecipeError where it is not there."""
+    """Write generated pages into a folder. Raises RecipeError if it does not exist."""
     if not folder.is_dir():
-        raise RecipeError(f"{folder}: is no folder; name the one of the generated pages, docs/reference")
+        raise RecipeError(f"{folder}: is not a folder; name the folder of the generated pages, docs/reference")
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
         report.say(f"written: {folder / name}")

@@ -1,4 +1,4 @@
-"""`wsseg train`: train a recipe, score its held-out cases, keep the run."""
+"""`wsseg train`: train a recipe and score its held-out cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsseg.assembly import autoconfigure
 from wsseg.commands._preparation import prepare_training, read_with_data_faults
 from wsseg.commands._run_context import RunContext
 from wsseg.commands._run_folder import RunFolder, flat
-from wsseg.commands._training import train_and_score, train_beside
+from wsseg.commands._training import train_and_score, train_without_logging
 from wsseg.core.reporter import Reporter, Silent
 from wsseg.distributed.runtime import join_processes
 from wsseg.evaluation.scoring import plain
@@ -27,7 +27,7 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
         path: The recipe.
         overrides: Settings that replace the recipe's, as KEY=VALUE.
         run_dir: The run's directory. Default: runs/NAME/TIME.
-        resume: Continue from the newest checkpoint of the run; with a new directory the run begins.
+        resume: Continue from the newest checkpoint of the run; in a new directory, a new run starts.
         report: Where progress and scores are shown.
 
     Returns:
@@ -45,24 +45,24 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
             )
             context = None
             if not run.finished:
-                recipe, prepared, parts = prepare_training(run.as_begun(typed), report, world)
+                recipe, prepared, parts = prepare_training(run.with_planned_settings(typed), report, world)
                 context = RunContext(recipe=recipe, prepared=prepared, parts=parts, run=run, world=world, report=report)
-                files = _keep_inputs(context, typed, path, overrides)
+                files = _write_inputs(context, typed, path, overrides)
         if context is None:
             report.say(f"{run.path} has finished before: nothing to do")
         else:
             together = f", {world.world} processes together" if world.world > 1 else ""
             report.say(f"training on {parts.device.type} in {parts.precision} ({parts.why}){together}")
-            _carry_out(context, files)
+            _train_and_track(context, files)
     report.say(f"run: {run.path}")
     return run
 
 
-def _carry_out(context: RunContext, files: Sequence[Path]) -> None:
+def _train_and_track(context: RunContext, files: Sequence[Path]) -> None:
     """Train and score; the first process logs to a tracker, `files` first."""
     if context.world.rank > 0:
         with context.world.report_peer_failure():
-            train_beside(context)
+            train_without_logging(context)
         return
     tracker = _open_tracker(context)
     status = "FAILED"
@@ -80,18 +80,18 @@ def _carry_out(context: RunContext, files: Sequence[Path]) -> None:
     context.report.say(tracker.viewing_instructions())
 
 
-def _keep_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Sequence[str]) -> list[Path]:
+def _write_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Sequence[str]) -> list[Path]:
     """Write plan.json and the recipe; a process that is not the first checks that it has the same data."""
     plan = _plan(context, typed)
     if context.world.rank > 0:
         context.run.check_plan(plan)
         return []
     run, recipe = context.run, context.recipe
-    return [run.keep_plan(plan), *run.keep_plugins(used_by(recipe)), *run.keep_recipe(recipe, path, overrides)]
+    return [run.write_plan(plan), *run.write_plugins(used_by(recipe)), *run.write_recipe(recipe, path, overrides)]
 
 
 def _plan(context: RunContext, typed: Recipe) -> dict[str, Any]:
-    """Return what was decided from the data: split, fingerprint, normalisation, and what the recipe left out."""
+    """Return the content of plan.json: split, fingerprint, normalisation, and settings that the recipe left open."""
     recipe, prepared = context.recipe, context.prepared
     planned = autoconfigure.decided(typed, recipe)
     return ({"planned": planned} if planned else {}) | {

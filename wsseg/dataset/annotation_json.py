@@ -1,4 +1,4 @@
-"""`annotation.json` of a folder of label maps, and what `dataset.json` at the dataset's root declares in its place."""
+"""Annotation metadata of a folder of label maps, from its `annotation.json` or from the dataset's `dataset.json`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from wsseg.core.errors import DataError, did_you_mean
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; {} where there is no such file. DataError: the file holds no JSON object."""
+    """Return the object in a JSON file; {} if the file does not exist. Raises DataError if it holds no JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
-        raise DataError(f"{path}: is no valid JSON ({error}): mend it") from error
+        raise DataError(f"{path}: is no valid JSON ({error}): correct it") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected one JSON object, {{...}}")
     return content
 
 
 def ignore_value(folder: Path) -> int | None:
-    """Return the stored value of an unannotated voxel in this folder's label maps; None where none is declared.
+    """Return the stored value of an unannotated voxel in this folder's label maps; None if none is declared.
 
     It is declared in the folder's own `annotation.json`, else in the `dataset.json` of the dataset that the folder
-    belongs to (one or two folders up): as `scribbles.ignore_value` if that entry is about this folder, else as the
-    label `ignore`.
+    belongs to (one or two folders up): as `scribbles.ignore_value` if that entry applies to this folder, else as
+    the label `ignore`.
 
     Raises:
-        DataError: A file is no JSON, or the value is no whole number.
+        DataError: A file is not JSON, or the value is not a whole number.
     """
     path = folder / "annotation.json"
     value = read_json(path).get("ignore_value")
@@ -50,14 +50,14 @@ def ignore_value(folder: Path) -> int | None:
 
 
 def annotated_classes(folder: Path) -> tuple[Path, Any]:
-    """Return the entry `annotated_classes` for this folder, unchecked, and the file that it was found in.
+    """Return the file that declares `annotated_classes` for this folder, and the entry, unchecked.
 
     The entry is {CASE: [class, ...]}: the classes that were annotated in a case. In cases that it does not name, all
-    were. It is looked for in the folder's own `annotation.json`, then in `dataset.json`, which declares it for every
-    folder of the dataset without an entry of its own: strokes made from dense labels lack the same classes.
+    classes were annotated. It is read from the folder's own `annotation.json`, else from `dataset.json`, which declares
+    it for all folders without an entry of their own: strokes simulated from dense labels lack the same classes.
 
     Raises:
-        DataError: A file is no JSON.
+        DataError: A file is not JSON.
     """
     for path in (folder / "annotation.json", _dataset_root(folder) / "dataset.json"):
         entry = read_json(path).get("annotated_classes")
@@ -67,7 +67,7 @@ def annotated_classes(folder: Path) -> tuple[Path, Any]:
 
 
 def unannotated_classes(folder: Path, classes: Sequence[str], cases: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Return the foreground classes that nobody annotated, for each case that `annotated_classes` names.
+    """Return the foreground classes that were not annotated, for each case that `annotated_classes` names.
 
     Args:
         folder: The folder of label maps.
@@ -75,7 +75,7 @@ def unannotated_classes(folder: Path, classes: Sequence[str], cases: Sequence[st
         cases: Names of the cases in the dataset.
 
     Raises:
-        DataError: With all faults: a file is no JSON, or the entry names unknown cases or classes.
+        DataError: With all faults: a file is not JSON, or the entry names unknown cases or classes.
     """
     path, entry = annotated_classes(folder)
     place = f"{path}: annotated_classes"
@@ -107,5 +107,5 @@ def _dataset_root(folder: Path) -> Path:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Return whether `value` is a whole number; JSON's true and false are none."""
+    """Return whether `value` is a whole number; JSON's true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""dataset.json of nnU-Net v2: the only reader of its classes, channels and file ending."""
+"""Reader of nnU-Net v2's dataset.json: classes, channels and file ending."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wsseg.volumes.nifti import ENDINGS
 
 
 def read_label_names(root: Path) -> dict[int, str] | None:
-    """Return the foreground classes as `labels` names them: value -> name, in order of the values.
+    """Return the foreground classes in `labels`: value -> name, sorted by value.
 
     Values may have gaps, and the background needs no name.
 
     Returns:
-        None where there is no dataset.json, or one without `labels`.
+        None if there is no dataset.json, or if it has no `labels`.
 
     Raises:
-        DataError: The file is no JSON, or `labels` is not {name: whole number from 1 to 254}, each value once.
+        DataError: The file is not JSON, or `labels` is not {name: whole number from 1 to 254}, each value once.
     """
     labels = read_json(root / "dataset.json").get("labels")
     if labels is None:
@@ -30,10 +30,10 @@ def read_label_names(root: Path) -> dict[int, str] | None:
 
 
 def read_classes(root: Path) -> tuple[str, ...]:
-    """Return the class names by label value, background first; `ignore` is none of them.
+    """Return the class names by label value, background first, without `ignore`.
 
     Raises:
-        DataError: The file is no JSON, or `labels` is not {name: value} with the values 0, 1, 2, ... without a gap.
+        DataError: The file is not JSON, or `labels` is not {name: value} with the values 0, 1, 2, ... without a gap.
     """
     path = root / "dataset.json"
     values = _values(path, read_json(path).get("labels"))
@@ -54,7 +54,7 @@ def read_channels(root: Path) -> dict[int, str]:
 
 
 def read_file_ending(root: Path) -> str:
-    """Return `file_ending`, .nii.gz by default. Raises DataError where wsseg reads no such files."""
+    """Return `file_ending`, .nii.gz by default. Raises DataError if wsseg does not read such files."""
     path = root / "dataset.json"
     ending = str(read_json(path).get("file_ending", ENDINGS[0]))
     if ending not in ENDINGS:
@@ -63,7 +63,7 @@ def read_file_ending(root: Path) -> str:
 
 
 def _values(path: Path, labels: object) -> dict[str, int]:
-    """Return name -> value without `ignore`. Raises DataError with every value that is no label's."""
+    """Return name -> value without `ignore`. Raises DataError with all invalid values."""
     if not isinstance(labels, Mapping):
         raise DataError(f"{path}: `labels` is {labels!r}, expected {{name: value}} as nnU-Net v2 writes it")
     values = {str(name): value for name, value in labels.items() if name != "ignore"}

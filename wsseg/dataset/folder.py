@@ -1,4 +1,4 @@
-"""A dataset folder in nnU-Net v2's layout -> modalities, classes and cases. No volume is opened."""
+"""Reader of a dataset folder in nnU-Net v2's layout: modalities, classes and cases. It opens no volume."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Dataset:
     """The content of a dataset folder.
 
     Attributes:
-        name: As dataset.json names it, else the folder's name.
+        name: Name in dataset.json, else the name of the folder.
         root: The folder.
-        ending: Of all its volumes: .nii.gz or .nii.
-        modalities: In order of their numbers.
+        ending: File name ending of all volumes: .nii.gz or .nii.
+        modalities: Modalities, sorted by number.
         classes: Names of the classes by label value, background first.
-        ignore_value: The stored value of an unannotated voxel in the annotation folder; None where none is declared.
-        reference_ignore: The same in labelsTr, where the dense references lie.
+        ignore_value: The stored value of an unannotated voxel in the annotation folder; None if none is declared.
+        reference_ignore: The same in labelsTr, the folder of the dense references.
         training: Cases of imagesTr.
         test: Cases of imagesTs; training never opens them.
     """
@@ -75,7 +75,7 @@ def read_dataset(
 def scan_dataset(
     root: Path, annotation: str, modalities: Mapping[str, str] | None, wanted: Iterable[str], patient: str | None
 ) -> tuple[Dataset, list[str]]:
-    """Read a dataset folder; return it with the faults of single files, which do not concern the other files.
+    """Read a dataset folder; return it with the faults of single files, which do not affect other files.
 
     Args:
         root: The folder.
@@ -88,10 +88,10 @@ def scan_dataset(
         DataError: With all faults.
     """
     faults: list[str] = []
-    read, classes, ending = _description(root, modalities, list(wanted), faults)
+    selected, classes, ending = _description(root, modalities, list(wanted), faults)
     faults += _annotation_folder_faults(root, annotation)
-    training = _cases(root, "Tr", annotation, read, ending, patient, faults)
-    test = _cases(root, "Ts", None, read, ending, None, [])
+    training = _cases(root, "Tr", annotation, selected, ending, patient, faults)
+    test = _cases(root, "Ts", None, selected, ending, None, [])
     if not training and not faults:
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
     file_faults = _unread_files(root, annotation, ending)
@@ -104,33 +104,33 @@ def scan_dataset(
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(read_json(root / "dataset.json").get("name", root.name))
     training = tuple(replace(case, unannotated_classes=unannotated.get(case.name, ())) for case in training)
-    return Dataset(name, root, ending, read, classes, ignore, reference_ignore, training, test), file_faults
+    return Dataset(name, root, ending, selected, classes, ignore, reference_ignore, training, test), file_faults
 
 
 def _description(
     root: Path, modalities: Mapping[str, str] | None, wanted: list[str], faults: list[str]
 ) -> tuple[tuple[Modality, ...], tuple[str, ...], str]:
-    """Return the modalities, classes and file ending of dataset.json. Raises DataError where there is no such file."""
+    """Return the modalities, classes and file ending of dataset.json. Raises DataError if the file is missing."""
     path = root / "dataset.json"
     if not path.is_file():
         what = "has no dataset.json (nnU-Net v2's layout)" if root.is_dir() else "no such folder"
-        raise DataError(f"{root}: {what}; say where the data lies: data.root=/path/to/dataset")
-    read: tuple[Modality, ...] = ()
+        raise DataError(f"{root}: {what}; set data.root=/path/to/dataset")
+    selected: tuple[Modality, ...] = ()
     classes: tuple[str, ...] = ()
     ending = ENDINGS[0]
     with collecting(faults):
-        read = _modalities(read_channels(root), modalities, wanted, path, faults)
+        selected = _modalities(read_channels(root), modalities, wanted, path, faults)
     with collecting(faults):
         classes = read_classes(root)
         if odd := [name for name in classes if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]*", name)]:
             faults.append(f"{path}: label names become file names; rename {odd}")
     with collecting(faults):
         ending = read_file_ending(root)
-    return read, classes, ending
+    return selected, classes, ending
 
 
 def _annotation_folder_faults(root: Path, annotation: str) -> list[str]:
-    """Return a fault, with the folders to choose from, where the annotation folder is missing."""
+    """Return a fault that lists the available folders if the annotation folder is missing."""
     if (root / annotation).is_dir():
         return []
     near = sorted(f.name for f in root.iterdir() if f.is_dir() and f.name.startswith(("labels", "scribbles")))
@@ -166,26 +166,26 @@ def _cases(
     cases = []
     for name, images in _images(root / f"images{part}", modalities, ending).items():
         if any(images.values()):
-            label = file_if_there(root / annotation / f"{name}{ending}") if annotation else None
-            reference = file_if_there(root / f"labels{part}" / f"{name}{ending}")
-            owner = patient_of(name, patient)
-            if not owner:
+            label = existing_file(root / annotation / f"{name}{ending}") if annotation else None
+            reference = existing_file(root / f"labels{part}" / f"{name}{ending}")
+            patient_name = patient_of(name, patient)
+            if not patient_name:
                 faults.append(f"data.patient: {patient!r} finds no patient in the case name {name!r}")
-            cases.append(Case(name, images, label, reference, owner or name))
+            cases.append(Case(name, images, label, reference, patient_name or name))
     return tuple(cases)
 
 
 def _images(folder: Path, modalities: Sequence[Modality], ending: str) -> dict[str, dict[str, Path | None]]:
-    """Return the image files of a folder: case -> modality -> path, None where the case lacks it."""
+    """Return the image files of a folder: case -> modality -> path; None if the case lacks it."""
     stems = (file.name.removesuffix(ending) for file in folder.glob(f"*{ending}"))
     names = sorted({match.group(1) for stem in stems if (match := re.fullmatch(r"([^.].*)_\d{4}", stem))})
     return {
-        name: {m.name: file_if_there(folder / f"{name}_{m.number:04d}{ending}") for m in modalities} for name in names
+        name: {m.name: existing_file(folder / f"{name}_{m.number:04d}{ending}") for m in modalities} for name in names
     }
 
 
 def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tuple[Case, ...]:
-    """Return the cases of a folder of images alone, numbered as in training. Raises DataError where it holds none."""
+    """Return the cases of a folder of images alone, numbered as in training. Raises DataError if it holds none."""
     images_of = _images(folder, modalities, ending)
     cases = tuple(Case(name, images, None, None, name) for name, images in images_of.items() if any(images.values()))
     if not cases:
@@ -194,20 +194,20 @@ def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tu
     return cases
 
 
-def file_if_there(path: Path) -> Path | None:
-    """Return the path if a file lies there."""
+def existing_file(path: Path) -> Path | None:
+    """Return the path if the file exists, else None."""
     return path if path.is_file() else None
 
 
 def _unread_files(root: Path, annotation: str, ending: str) -> list[str]:
-    """Return a fault for each file that would silently be left out.
+    """Return a fault for each file that would be silently ignored.
 
-    These are broken links, files of another ending, and annotations of a case without an image.
+    These are broken links, files with another ending, and annotations of cases without an image.
     """
     faults, stems = [], {}
     for folder in (root / "imagesTr", root / annotation):
         files = sorted(f for f in folder.glob("*") if not f.name.startswith("."))
-        faults += [f"{f}: is a link to a file that is not there; mend it" for f in files if not f.exists()]
+        faults += [f"{f}: is a link to a file that does not exist; correct it" for f in files if not f.exists()]
         other = [f for f in files if f.name.endswith((*ENDINGS, ".nrrd", ".mha")) and not f.name.endswith(ending)]
         faults += [
             f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read; convert it" for f in other
@@ -216,5 +216,5 @@ def _unread_files(root: Path, annotation: str, ending: str) -> list[str]:
     with_image = {re.sub(r"_\d{4}$", "", stem) for stem in stems[root / "imagesTr"]}
     orphans = [root / annotation / f"{name}{ending}" for name in sorted(stems[root / annotation] - with_image)]
     return faults + [
-        f"{path}: annotates a case without an image in imagesTr: bring it, or remove this" for path in orphans
+        f"{path}: annotates a case without an image in imagesTr: add the image, or remove this" for path in orphans
     ]

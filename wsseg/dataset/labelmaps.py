@@ -1,4 +1,4 @@
-"""Label maps of any number type and ignore value -> uint8 with IGNORE: the only reader of label maps."""
+"""Reader of label maps: any number type and ignore value become uint8 with IGNORE."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_label(path: Path, classes: int, ignore_value: int | None) -> tuple[Labe
     """Read a NIfTI label map as uint8 (X, Y, Z) with IGNORE, in canonical orientation, and its grid.
 
     Raises:
-        DataError: The file cannot be read, or as `to_label`.
+        DataError: The file cannot be read, or holds invalid values (see `to_label`).
     """
     volume = nifti.read(path)
     return to_label(path, volume.array, classes, ignore_value), volume.grid
@@ -36,7 +36,7 @@ def to_label(path: Path, array: Array, classes: int, ignore_value: int | None) -
         path: The file it was read from, for the error text.
         array: Values as stored, of any number type; they may differ from whole numbers by `ROUNDING`.
         classes: C, background included.
-        ignore_value: The stored value of an unannotated voxel, even if it is a class's number; None: there is none.
+        ignore_value: The stored value of an unannotated voxel, even if it is also a class; None if there is none.
 
     Raises:
         DataError: It holds other values than 0..C-1 and `ignore_value`.
@@ -46,7 +46,7 @@ def to_label(path: Path, array: Array, classes: int, ignore_value: int | None) -
     valid = whole & (ignored | ((values >= 0) & (values < classes)))
     if not valid.all():
         expected = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
-        remedy = "mend the label, or name them in dataset.json's labels"
+        remedy = "correct the label, or name them in dataset.json's labels"
         if ignore_value is None:
             remedy += "; if one of them means 'not annotated', declare it as ignore_value in annotation.json"
         raise DataError(f"{path}: {_listed(array[~valid])}, expected {expected}: {remedy}")
@@ -54,7 +54,7 @@ def to_label(path: Path, array: Array, classes: int, ignore_value: int | None) -
 
 
 def whole_numbers(path: Path, array: Array) -> npt.NDArray[np.integer[Any]]:
-    """Return a label map's values as integers, whatever they mean.
+    """Return the values of a label map as integers, without interpreting them.
 
     Raises:
         DataError: It holds fractions, NaN, or values outside `LOWEST` to `HIGHEST`.
@@ -65,13 +65,13 @@ def whole_numbers(path: Path, array: Array) -> npt.NDArray[np.integer[Any]]:
     valid = whole & (values >= LOWEST) & (values <= HIGHEST)
     if not valid.all():
         raise DataError(
-            f"{path}: {_listed(array[~valid])}, expected whole numbers from {LOWEST} to {HIGHEST}: is no label map"
+            f"{path}: {_listed(array[~valid])}, expected whole numbers from {LOWEST} to {HIGHEST}: is not a label map"
         )
     return values.astype(np.int32)
 
 
 def find_label_maps(folder: Path, endings: tuple[str, ...] = nifti.ENDINGS) -> dict[str, Path]:
-    """Return the label map of each case in a folder, in order of the names.
+    """Return the label map of each case in a folder, sorted by name.
 
     Hidden files are left out: macOS writes `._CASE.nii.gz` beside CASE.nii.gz.
     """
@@ -80,7 +80,7 @@ def find_label_maps(folder: Path, endings: tuple[str, ...] = nifti.ENDINGS) -> d
 
 
 def _rounded(array: Array) -> tuple[Array, Mask]:
-    """Return the nearest whole numbers, and where they are as near as `ROUNDING`."""
+    """Return the nearest whole numbers, and the mask of values within `ROUNDING` of them."""
     if array.dtype.kind != "f":
         return array, np.ones(array.shape, bool)
     values = np.rint(array)
@@ -88,8 +88,8 @@ def _rounded(array: Array) -> tuple[Array, Mask]:
         return values, np.abs(array - values) <= ROUNDING
 
 
-def _listed(strange: Array) -> str:
+def _listed(invalid: Array) -> str:
     """Return the values with their counts, as text."""
-    values, counts = np.unique(strange, return_counts=True)
+    values, counts = np.unique(invalid, return_counts=True)
     pairs = zip(values.tolist(), counts.tolist(), strict=True)
     return f"holds {and_more([f'{value:g} ({count} voxels)' for value, count in pairs], 8)}"

@@ -13,10 +13,10 @@ from wsseg.core.errors import DataError
 
 
 def patient_of(name: str, pattern: str | None) -> str | None:
-    """Return the patient of a case: what the regular expression `pattern` finds in the case's name.
+    """Return the patient of a case: the match of the regular expression `pattern` in the case's name.
 
-    That is the first group, or the whole match where the expression has no group. Without a pattern every case is a
-    patient of its own. None where the pattern finds nothing.
+    The patient is the first group, or the whole match if the expression has no group; None if it does not match.
+    Without a pattern, every case is a patient of its own.
     """
     if pattern is None:
         return name
@@ -33,9 +33,9 @@ class Split:
 
 
 def split(cases: Sequence[Case], folds: int, fold: int | None, seed: int) -> Split:
-    """Split by patient: fold `fold` of `folds` is held out; with None no case is.
+    """Split by patient: the cases of fold `fold` are held out; none if it is None.
 
-    Patients without any label cannot be scored, so they are always trained on (as unlabelled cases). The folds depend
+    Patients without any label cannot be scored, so they are always training cases (unlabelled). The folds depend
     only on the patients and on `seed`, which is not the run's seed: runs that differ in their seed share the folds.
 
     Raises:

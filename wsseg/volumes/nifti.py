@@ -1,8 +1,8 @@
-"""NIfTI files: the only reader and writer of images.
+"""Reader and writer of NIfTI files.
 
-Every volume is brought to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head
+Every volume is converted to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head
 (the closest axes of an oblique volume), whatever the axis order of the file. Shapes, spacings and patch sizes are
-(x, y, z). Written volumes get back the axis order of the file that their grid was read from.
+(x, y, z). Volumes are written in the axis order of the file that their grid was read from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wsseg.core.files import whole_file
 from wsseg.volumes.types import Array
 
 ENDINGS = (".nii.gz", ".nii")
-"""What the names of all images and label maps end in."""
+"""File name endings of images and label maps."""
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
@@ -77,7 +77,7 @@ class Volume:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without .nii or .nii.gz."""
+    """Return a file name without .nii or .nii.gz."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
@@ -97,7 +97,7 @@ def read(path: Path) -> Volume:
         array = _voxels(path, image).reshape(grid.disk_shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
-    return _turned(array, grid)
+    return _in_canonical_order(array, grid)
 
 
 def canonical(path: Path, array: Array, affine: Array) -> Volume:
@@ -113,23 +113,23 @@ def canonical(path: Path, array: Array, affine: Array) -> Volume:
     """
     _check_affine(path, affine)
     i, j, k = array.shape
-    return _turned(array, grid_of((i, j, k), affine))
+    return _in_canonical_order(array, grid_of((i, j, k), affine))
 
 
 def as_on_disk(array: Array, grid: Grid) -> Array:
-    """Return a canonical array in the axis order of the file that its grid was read from. ValueError: other shape."""
+    """Return a canonical array in the axis order of its grid's file. Raises ValueError if the shapes differ."""
     if array.shape != grid.shape:
         raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
-    turn = ornt_transform(_RAS, io_orientation(grid.disk_affine))
-    turned: Array = np.ascontiguousarray(apply_orientation(array, turn))
-    return turned
+    transform = ornt_transform(_RAS, io_orientation(grid.disk_affine))
+    reordered: Array = np.ascontiguousarray(apply_orientation(array, transform))
+    return reordered
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
     """Write a canonical array in the axis order and with the affine of the file that `grid` was read from.
 
-    The file appears whole or not at all. NIfTI has neither bool, which is written as uint8, nor float16, which is
-    written as float32.
+    The file appears whole or not at all. NIfTI has no bool and no float16: they are written as uint8 and
+    float32.
 
     Raises:
         ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
@@ -143,18 +143,18 @@ def write(path: Path, array: Array, grid: Grid) -> None:
         nib.save(image, partial)
 
 
-def _turned(array: Array, grid: Grid) -> Volume:
-    """Return the volume of an array in its file's axis order."""
-    turn = ornt_transform(io_orientation(grid.disk_affine), _RAS)
+def _in_canonical_order(array: Array, grid: Grid) -> Volume:
+    """Convert an array from its file's axis order to canonical orientation."""
+    transform = ornt_transform(io_orientation(grid.disk_affine), _RAS)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch supports no other byte order
-    return Volume(np.ascontiguousarray(apply_orientation(native, turn)), grid)
+    return Volume(np.ascontiguousarray(apply_orientation(native, transform)), grid)
 
 
 def grid_of(shape: Triple, affine: Array) -> Grid:
     """Return the grid of a file of this shape and affine."""
-    turn = io_orientation(affine)
-    canonical = affine @ nib.orientations.inv_ornt_aff(turn, shape)
-    size = tuple(int(shape[int(np.flatnonzero(turn[:, 0] == axis)[0])]) for axis in range(3))
+    orientation = io_orientation(affine)
+    canonical = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
+    size = tuple(int(shape[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3))
     return Grid((size[0], size[1], size[2]), canonical, shape, affine)
 
 
@@ -166,14 +166,14 @@ def _open(path: Path) -> tuple[Any, Grid]:
         image = nib.load(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except Exception as error:  # nibabel raises many kinds for a broken header
+    except Exception as error:  # nibabel raises many types for a broken header
         raise DataError(f"{path}: not a readable NIfTI volume ({_one_line(error)}): export it again") from error
     shape, affine = tuple(int(n) for n in image.shape), np.asarray(image.affine, float)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 1:
         raise DataError(
-            f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume a file"
+            f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume per file"
         )
     if np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
         raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
@@ -183,10 +183,10 @@ def _open(path: Path) -> tuple[Any, Grid]:
 
 
 def _check_voxels(path: Path, image: Any) -> None:
-    """Raise DataError where wsseg does not read the voxel type, or the file is shorter than its header claims."""
+    """Raise DataError if the voxel type is not supported, or the file is shorter than its header claims."""
     kind = image.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
-        raise DataError(f"{path}: its voxels are of type {kind}, expected one real number a voxel: export it again")
+        raise DataError(f"{path}: its voxels are of type {kind}, expected one real number per voxel: export it again")
     claimed, size = image.dataobj.offset + math.prod(image.shape) * kind.itemsize, path.stat().st_size
     possible = size * _DEFLATE_LIMIT if path.suffix == ".gz" else size
     if claimed > possible:
@@ -196,15 +196,17 @@ def _check_voxels(path: Path, image: Any) -> None:
 
 
 def _check_affine(path: Path, affine: Array) -> None:
-    """Raise DataError where the affine is not finite, has an implausible voxel size, or is singular."""
+    """Raise DataError if the affine is not finite, has an implausible voxel size, or is singular."""
     if not np.isfinite(affine).all():
-        raise DataError(f"{path}: its affine is not finite: mend the header (sform/qform)")
+        raise DataError(f"{path}: its affine is not finite: correct the header (sform/qform)")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     low, high = SENSIBLE_SPACING_MM
     if not ((low < spacing) & (spacing < high)).all():
-        raise DataError(f"{path}: its voxels measure {spacing} mm, expected {low} to {high}: mend the header (pixdim)")
+        raise DataError(
+            f"{path}: its voxels measure {spacing} mm, expected {low} to {high}: correct the header (pixdim)"
+        )
     if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
-        raise DataError(f"{path}: its affine is singular: mend the header (sform/qform)")
+        raise DataError(f"{path}: its affine is singular: correct the header (sform/qform)")
 
 
 def _voxels(path: Path, image: Any) -> Array:

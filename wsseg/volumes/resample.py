@@ -1,7 +1,8 @@
 """Resampling of images and probabilities between grids that cover the same box.
 
 All grids are cell-aligned: source and target tile the same extent, so the centre of target cell i lies at source
-coordinate (i + 1/2) S / T - 1/2 (torch's `align_corners=False`). What lies beyond the outermost centres repeats them.
+coordinate (i + 1/2) S / T - 1/2 (torch's `align_corners=False`). Positions beyond the outermost
+centres take their values.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def resample_image(array: Array, shape: Triple) -> npt.NDArray[np.float32]:
         shape: The target grid.
 
     Returns:
-        float32, of `shape`; where that is the array's own shape, the array itself if it is float32 already.
+        float32, of `shape`. A float32 array that already has this shape is returned unchanged.
 
     Raises:
-        ValueError: A voxel is NaN or infinite: it would spread over all three axes.
+        ValueError: A voxel is NaN or infinite; it would spread over all three axes.
 
     Source: Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 1981.
     """
@@ -65,7 +66,7 @@ def resample_probabilities_to_label(
 ) -> npt.NDArray[np.uint8]:
     """Return the most probable class of each voxel of another grid of the same box.
 
-    Each class is interpolated linearly, `slab` planes at a time with a running argmax, so that it takes the memory of a
+    Each class is interpolated linearly, `slab` planes at a time with a running argmax, so that it needs the memory of a
     few slabs instead of C full volumes. A tie goes to the lower class.
 
     Args:
@@ -88,7 +89,7 @@ def resample_channels(probabilities: Tensor | Array, shape: Triple) -> Array:
         shape: The target grid.
 
     Returns:
-        (C, *shape); float16 stays float16, all else becomes float32. Unchanged where `shape` is the channels' own.
+        (C, *shape); float16 stays float16, other types become float32. Unchanged if the shapes are equal.
     """
     half = str(probabilities.dtype).removeprefix("torch.") == "float16"
     source, read = triple(probabilities.shape[1:]), _rows(probabilities)
@@ -103,7 +104,7 @@ def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Trip
 
     Args:
         read: Reads rows of a channel.
-        channels: Numbers of the channels, as `read` takes them and the result holds them; of a tie the first wins.
+        channels: Numbers of the channels, passed to `read` and stored in the result; of a tie the first wins.
         source: The size of a channel.
         shape: The target grid.
         slab: Number of planes along x per step.
@@ -124,7 +125,7 @@ def winners(read: ReadRows, channels: Sequence[int], source: Triple, shape: Trip
 def darkest(image: Array) -> Array:
     """Return the padding value of each modality of a volume (M, X, Y, Z): its lowest value, (M,).
 
-    Single voxels far below all others are ignored: the value is at least 2 q - median, q being the 0.5th percentile.
+    Single voxels far below all others are ignored: the value is at least 2 q - median, where q is the 0.5th percentile.
     """
     flat = image.reshape(len(image), -1).astype(np.float32)
     low, middle = np.percentile(flat, (0.5, 50), axis=1)
@@ -181,9 +182,9 @@ def _linear_taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _lerp(volume: Tensor, axis: int, taps: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Interpolate linearly along one axis."""
-    mixes = bool(taps[2].any())
+    fractional = bool(taps[2].any())
     low, high, weight = (t.to(volume.device) for t in taps)
-    if not mixes:  # every target centre lies on a source centre
+    if not fractional:  # every target centre lies on a source centre
         return volume.index_select(axis, low)
     view = [1, 1, 1]
     view[axis] = -1

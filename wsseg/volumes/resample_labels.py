@@ -30,15 +30,15 @@ def count_annotated(label: Labels, classes: int) -> Counts:
     counts = np.zeros(256, np.int64)
     for plane in label:  # plane by plane: bincount widens what it counts to int64
         counts += np.bincount(plane.ravel(), minlength=256)
-    strange = [int(v) for v in np.flatnonzero(counts) if classes <= v != IGNORE]
-    if strange:
-        raise ValueError(f"label holds {strange}, expected 0..{classes - 1} or {IGNORE}")
+    unexpected = [int(v) for v in np.flatnonzero(counts) if classes <= v != IGNORE]
+    if unexpected:
+        raise ValueError(f"label holds {unexpected}, expected 0..{classes - 1} or {IGNORE}")
     return counts[:classes]
 
 
 @dataclass(frozen=True)
 class ClassRanks:
-    """The class that wins where several meet in one voxel: the one with the highest rank.
+    """Ranks of the classes. If several classes fall into one voxel, the one with the highest rank wins.
 
     Attributes:
         of_class: (256,) rank of each label value; 0 for IGNORE.
@@ -50,9 +50,9 @@ class ClassRanks:
 
 
 def class_ranks(counts: Counts) -> ClassRanks:
-    """Rank the classes: foreground above background, and of the foreground the class with fewer annotated voxels.
+    """Rank the classes: foreground above background, and foreground classes with fewer annotated voxels higher.
 
-    Of two classes with equally many voxels the one with the higher number wins.
+    Of two classes with equally many voxels, the one with the higher number ranks higher.
 
     Args:
         counts: (C,) annotated voxels of each class.
@@ -83,10 +83,10 @@ def resample_label(label: Labels, shape: Triple, classes: int) -> Labels:
         classes: C, background included.
 
     Returns:
-        uint8 of `shape`; the label itself where that is its own shape.
+        uint8 of `shape`. A label that already has this shape is returned unchanged.
 
     Raises:
-        ValueError: As `count_annotated`.
+        ValueError: The label is invalid; see `count_annotated`.
     """
     counts = count_annotated(label, classes)
     if label.shape == tuple(shape):
@@ -161,7 +161,7 @@ def _pooled(label: Labels, shape: Triple, counts: Counts) -> Labels:
 
 
 def _cells(source: int, target: int) -> npt.NDArray[np.int64]:
-    """Return the target cell that holds the centre of each source cell: floor((i + 1/2) T / S), in whole numbers."""
+    """Return the target cell that holds the centre of each source cell: floor((i + 1/2) T / S), in integers."""
     return (2 * np.arange(source) + 1) * target // (2 * source)
 
 
@@ -188,8 +188,8 @@ def _areas(annotated: Mask, shape: Triple) -> Mask:
 def _combined(operation: np.ufunc, mask: Mask, axis: int, width: int) -> Mask:
     """Combine each voxel with the width - 1 next ones along an axis; the result is shorter by width - 1."""
     along = np.moveaxis(mask, axis, 0)
-    places = len(along) - width + 1
-    result = along[:places].copy()
+    length = len(along) - width + 1
+    result = along[:length].copy()
     for k in range(1, width):
-        operation(result, along[k : k + places], out=result)
+        operation(result, along[k : k + length], out=result)
     return np.moveaxis(result, 0, axis)

@@ -57,8 +57,8 @@ def _grave(case: CaseFacts, conflict: LabelConflict) -> bool:
 
 def _describe(dataset: DatasetFacts, conflicts: Sequence[LabelConflict]) -> str:
     both, differ = sum(c.both for c in conflicts), sum(c.differ for c in conflicts)
-    here, there = (dataset.classes[c] for c in max(conflicts, key=lambda c: c.differ).worst or (0, 0))
+    own, other = (dataset.classes[c] for c in max(conflicts, key=lambda c: c.differ).worst or (0, 0))
     return (
         f"{differ} of {both} annotated voxels ({100 * differ / both:.2g} %) contradict {conflicts[0].folder}, "
-        f"most of them {here!r} here and {there!r} there"
+        f"most of them {own!r} here and {other!r} there"
     )

@@ -52,13 +52,13 @@ def _correlated_pairs(thumbnails: npt.NDArray[np.float32]) -> Iterator[tuple[int
 def _finding(
     dataset: DatasetFacts, first: tuple[CaseFacts, ImageFacts], second: tuple[CaseFacts, ImageFacts], relation: str
 ) -> Finding:
-    (one, image), (two, copy) = first, second
+    (case, image), (copied, copy) = first, second
     what = f"{relation} {image.path.name}"
-    if one.name == two.name:
-        return warning(copy.path, what, "export the modality that belongs there, or take the file away")
+    if case.name == copied.name:
+        return warning(copy.path, what, "export the modality that belongs there, or remove the file")
     held_out = dataset.held_out(dataset.fold)
-    if (one.name in held_out) != (two.name in held_out) and one.patient != two.patient:
-        trained, scored = (two, one) if one.name in held_out else (one, two)
+    if (case.name in held_out) != (copied.name in held_out) and case.patient != copied.patient:
+        trained, scored = (copied, case) if case.name in held_out else (case, copied)
         what += f"; {trained.name} is trained on and {scored.name} held out, so its score means nothing"
-        return error(copy.path, what, "take one of the cases away, or make them one patient by data.patient")
-    return warning(copy.path, what, "take one of the cases away; it counts twice")
+        return error(copy.path, what, "remove one of the cases, or make them one patient by data.patient")
+    return warning(copy.path, what, "remove one of the cases; it counts twice")

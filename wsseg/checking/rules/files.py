@@ -30,7 +30,7 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
         yield warning(
             dataset.root / "dataset.json",
             f"numTraining says {declared} cases, imagesTr holds {dataset.found_cases}",
-            "bring the missing ones, or mend the number",
+            "add the missing ones, or correct the number",
         )
     idle = [case.name for case in dataset.cases if not case.has_annotation]
     if idle and dataset.unlabelled_share == 0:
@@ -46,7 +46,7 @@ def _lacking(dataset: DatasetFacts) -> Iterator[Finding]:
     total = len(dataset.cases)
     for modality, number in dataset.numbers.items():
         names = [case.name for case in dataset.cases if modality in case.lacking]
-        remedy = "bring the file; if it was never acquired, leave it so"
+        remedy = "add the file; if it was never acquired, ignore this"
         if names and len(names) <= max(1, FEW * total) and len(names) < total:
             for name in names:
                 path = dataset.root / "imagesTr" / f"{name}_{number:04d}{dataset.ending}"
@@ -55,4 +55,4 @@ def _lacking(dataset: DatasetFacts) -> Iterator[Finding]:
                 yield warning(path, f"is missing; {total - len(names)} of {total} cases have {modality!r}", remedy)
         elif names:
             what = f"{len(names)} of {total} cases lack {modality!r}: {and_more(names, 6)}"
-            yield hint(dataset.root / "imagesTr", what, "leave it so, if they were never acquired")
+            yield hint(dataset.root / "imagesTr", what, "ignore this if they were never acquired")

@@ -22,7 +22,7 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
         yield error(
             dataset.folder,
             f"class {name!r} has no stroke in any case",
-            "draw it in some, or take it out of dataset.json's labels",
+            "draw it in some, or remove it from dataset.json's labels",
         )
     folds = range(len(dataset.folds)) if dataset.fold is not None else ()
     for fold in folds:

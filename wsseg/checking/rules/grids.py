@@ -41,5 +41,5 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
                 case.images[0].path,
                 f"has voxels of {x:g} x {y:g} x {z:g} mm, the median is {' x '.join(f'{s:.3g}' for s in median)} mm"
                 + ("; 1 x 1 x 1 is what is left when a header is lost" if lost else ""),
-                "mend the header (pixdim, affine), or export it again from DICOM",
+                "correct the header (pixdim, affine), or export it again from DICOM",
             )

@@ -30,7 +30,7 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
             held_in[cases[name]].add(number)
     for patient, folds in held_in.items():
         if len(folds) > 1:
-            yield error(f"patient {patient}", f"is held out in the folds {sorted(folds)}", "mend data.patient")
+            yield error(f"patient {patient}", f"is held out in the folds {sorted(folds)}", "correct data.patient")
     tested = set(dataset.test_patients.values())
     if both := sorted({patient for patient in cases.values() if patient in tested}):
         yield warning(

@@ -55,7 +55,7 @@ def _against_dense(dataset: DatasetFacts, pairs: list[tuple[LabelFacts, LabelFac
                 dataset.folder,
                 f"class {name!r} is drawn over {100 * density[c]:.2g} % of its voxels, the others over "
                 f"{100 * usual:.2g} %",
-                "draw all classes about equally densely: a network takes their shares for how likely they are",
+                "draw all classes about equally densely: the network learns their shares as class frequencies",
             )
 
 
