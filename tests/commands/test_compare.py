@@ -133,7 +133,7 @@ def test_ctrl_c_says_how_to_go_on(two, tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(compare, "compare", stopped)
     output = wsseg("compare", *two, "--out", tmp_path / "out", code=130).stderr
-    assert "what has finished is kept, and the same command goes on with the rest" in output
+    assert "finished runs are kept; repeat the command" in output
 
 
 def test_surface_tolerances_that_differ_are_refused(two, tmp_path: Path) -> None:
