@@ -146,19 +146,23 @@ def scores(result: Result, against: str | None = None) -> tuple[list[str], list[
 
 
 def summary(page: Path) -> tuple[list[str], list[list[str]]]:
-    """Return one row per comparison: how far the headline arm is from the reference arm."""
-    heads = ["data", "strokes / masks", "difference in Dice, 95 % interval", "held out"]
+    """Return per comparison each arm beside the reference arm, and the headline arm beside the other arms."""
+    heads = ["data", "compared", "Dice", "share", "difference in Dice, 95 % interval", "held out"]
     rows = []
     for name in names():
         result = read(name)
         about = result.about
         if about.get("headline") is None:
             continue
-        comparison = result.comparison()
-        mean, interval, _, share = _difference(comparison.difference(about["headline"], "dice"))
-        link = f"{os.path.relpath(RESULTS / 'README.md', page.parent)}#{name}"
-        patients = len(set(comparison.patients.values()))
-        rows.append([f"[{about['title']}]({link})", share, f"{mean}, {interval}", f"{patients} patients"])
+        link = f"[{about['title']}]({os.path.relpath(RESULTS / 'README.md', page.parent)}#{name})"
+        others = [arm for arm in about["arms"] if arm not in (about["headline"], about["reference"])]
+        pairs = [(arm, about["reference"]) for arm in (about["headline"], *others)]
+        for arm, against in [*pairs, *((about["headline"], other) for other in others)]:
+            comparison = result.comparison(against)
+            mean, interval, _, share = _difference(comparison.difference(arm, "dice"))
+            dices = " / ".join(f"{comparison.score(each, 'dice').mean:.3f}" for each in (arm, against))
+            patients = f"{len(set(comparison.patients.values()))} patients"
+            rows.append([link, f"{arm} / {against}", dices, share, f"{mean}, {interval}", patients])
     return heads, rows
 
 

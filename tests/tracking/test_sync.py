@@ -92,7 +92,7 @@ def test_a_missing_child_is_reported(stores: list[str], make_runs: Make, tmp_pat
     found = runs_of(stores[0])
     assert found["child 0"].data.tags["mlflow.parentRunId"] == found["parent"].info.run_id
     (line,) = [line for line in recorder.lines if "sync them" in line]
-    assert line.startswith(f"{parent}: ") and f"lacks 1 of its runs (e.g. {children[1]})" in line
+    assert line.startswith(f"{parent}: ") and f"lacks 1 of its child runs (e.g. {children[1]})" in line
 
 
 def test_runs_of_a_comparison_differ_in_name(stores: list[str], make_runs: Make, tmp_path: Path, recorder: Any) -> None:

@@ -136,7 +136,7 @@ def test_a_run_or_an_experiment_that_was_deleted(run_dir: Path) -> None:
     assert messages == []
     open_tracker(run_dir, messages).close()
     assert len(messages) == 1
-    assert "experiment 'npc' was deleted there: restore it, or set another tracking.experiment" in messages[0]
+    assert "experiment 'npc' was deleted in MLflow: restore it, or set another tracking.experiment" in messages[0]
 
 
 @pytest.fixture(params=["closed", "hangs", "resets"])
