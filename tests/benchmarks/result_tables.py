@@ -163,6 +163,7 @@ def summary(page: Path) -> tuple[list[str], list[list[str]]]:
             dices = " / ".join(f"{comparison.score(each, 'dice').mean:.3f}" for each in (arm, against))
             patients = f"{len(set(comparison.patients.values()))} patients"
             rows.append([link, f"{arm} / {against}", dices, share, f"{mean}, {interval}", patients])
+            link = ""  # once per comparison
     return heads, rows
 
 
