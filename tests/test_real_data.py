@@ -23,7 +23,7 @@ HERE = Path(__file__).parent.parent
 REAL = HERE.parent / "shared" / "data"
 PROTOCOL = HERE / "annotations" / "strokes.yaml"
 STS = ["data.spacing_mm=[3.9,3.9,6.5]", "data.patch_size=[32,32,16]"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def wsseg(*words: object, code: int = 0) -> str:
@@ -32,6 +32,12 @@ def wsseg(*words: object, code: int = 0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def limit_s(run: Path) -> float:
+    """Return how long a training may take on two cores. A CPU without AMX trains in fp32, several times as long."""
+    precision = json.loads((run / "weights.json").read_text())["precision"]
+    return {"bf16": 600, "fp32": 1800}[precision]
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_sarcoma_from_simulated_strokes_on_three_modalities(sts: Path, tmp_path:
     run, begun = tmp_path / "run", time.monotonic()
     said = wsseg("train", HERE / "recipes/sts_scribble.yaml", f"data.root={sts}", *STS, "training.iterations=400",
                  "--run-dir", run)  # fmt: skip
-    assert time.monotonic() - begun < 600
+    assert time.monotonic() - begun < limit_s(run)
     assert said.rstrip().splitlines()[-1] == f"run: {run}"
     wsseg("predict", run, sts / "imagesTs", tmp_path / "out")
     wsseg("evaluate", tmp_path / "out", sts / "labelsTs", "--out", tmp_path / "scores.csv")
@@ -77,7 +83,8 @@ def test_sarcoma_from_simulated_strokes_on_three_modalities(sts: Path, tmp_path:
 
 
 def test_heart_from_expert_strokes(tmp_path: Path, make_dataset) -> None:
-    overrides = [f"data.root={REAL / 'acdc_tiny'}"]
+    # The slices of acdc_tiny are cropped, so the recipe's patch for whole slices would be nine tenths padding.
+    overrides = [f"data.root={REAL / 'acdc_tiny'}", "data.patch_size=[64,64,8]"]
     if not (REAL / "acdc_tiny").is_dir():
         root = make_dataset(cases=10, shape=(64, 64, 10))
         overrides = [
@@ -89,7 +96,7 @@ def test_heart_from_expert_strokes(tmp_path: Path, make_dataset) -> None:
         overrides.append("data.spacing_mm=[2,2,3]")
     run, begun = tmp_path / "run", time.monotonic()
     wsseg("train", HERE / "recipes/acdc_scribble.yaml", *overrides, "training.iterations=300", "--run-dir", run)
-    assert time.monotonic() - begun < 600
+    assert time.monotonic() - begun < limit_s(run)
     held_out = json.loads((run / "plan.json").read_text())["held_out"]
     images = tmp_path / "images"
     images.mkdir()
