@@ -264,7 +264,7 @@ def test_a_lab_moves_to_its_server_and_loses_nothing(
 
     sync([children[0]], server.member, recorder)
     assert recorder.tables[f"sent to {server.address}"][1:] == [
-        ["runs/child 0", "had it all", "0", "0", "0", "FINISHED"]
+        ["runs/child 0", "complete before", "0", "0", "0", "FINISHED"]
     ]
     for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
         monkeypatch.delenv(name, raising=False)
