@@ -158,6 +158,7 @@ def test_the_last_step_is_read_from_the_end(tmp_path: Path) -> None:
     assert last_step(tmp_path) == 0
     for step in (1, 2, 30):
         record.metrics({"loss": 0.5}, step)
+    record.metrics({"system/cpu_utilization_percentage": 97.5}, 663)
     record.write(event="said", text='{"time": "now", "step": 99}')
     record.close()
     assert last_step(tmp_path) == 30

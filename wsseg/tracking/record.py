@@ -28,7 +28,7 @@ LOCK = ".record.lock"
 """Locked by the process that writes the record or sends it."""
 TAIL_BYTES = 20_000
 """Number of bytes at the end of a record that are searched for the last step."""
-_STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+)', re.MULTILINE)
+_STEP = re.compile(rb'^\{"time": "[^"]*", "step": (\d+), "metrics": \{(?!"system/)', re.MULTILINE)
 _NAME = re.compile(r"[\w .:/-]{1,250}")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -171,7 +171,10 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]
 
 
 def last_step(run_dir: Path) -> int:
-    """Return the last step in the last lines of a run's record; 0 if there is none."""
+    """Return the last iteration in the last lines of a run's record; 0 if there is none.
+
+    System metrics do not count: their step is the age of the run in seconds.
+    """
     try:
         with (run_dir / RECORD).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
