@@ -53,12 +53,12 @@ def parse_value(text: str) -> Any:
 def edited_text(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
     """Return the text of a YAML file after `edit` has changed its mapping; comments and layout are kept."""
     load_yaml(path)  # raises for anchors, tags and repeated keys
-    yaml = YAML(typ="rt")
-    yaml.width = 120
-    mapping = yaml.load(_text(path))
+    editor = YAML(typ="rt")  # keeps comments; like the safe loader, it builds plain data and runs no code
+    editor.width = 120
+    mapping = editor.load(_text(path))
     edit(mapping)
     out = io.StringIO()
-    yaml.dump(mapping, out)
+    editor.dump(mapping, out)
     return out.getvalue()
 
 

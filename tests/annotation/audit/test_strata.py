@@ -28,15 +28,15 @@ def test_a_group_is_what_brute_force_finds() -> None:
     own = label.ravel()
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     apart[own[:, None] == own[None]] = np.inf
-    found = [group_of(int(code), 3) for code in codes.ravel()]
+    groups = [group_of(int(code), 3) for code in codes.ravel()]
     to_class = np.stack([apart[:, own == c].min(1) for c in range(3)], 1)
     distance = to_class.min(1)
-    assert [cell.own for cell in found] == own.tolist()
-    for cell, near in zip(found, to_class, strict=True):
+    assert [cell.own for cell in groups] == own.tolist()
+    for cell, near in zip(groups, to_class, strict=True):
         assert cell.nearest == cell.own or near[cell.nearest] == near.min()
     for own_class, other in ((0, 1), (0, 2), (1, 0), (2, 0)):
         bands = [
-            distance[[n for n, cell in enumerate(found) if cell == Group(own_class, other, band)]] for band in range(3)
+            distance[[n for n, cell in enumerate(groups) if cell == Group(own_class, other, band)]] for band in range(3)
         ]
         ends = [(band.min(), band.max()) for band in bands if len(band)]
         assert all(here[1] < there[0] for here, there in pairwise(ends)), "bands follow each other"
