@@ -93,6 +93,7 @@ class HeldOutCases:
 
     def _predict(self, predictor: Predictor, cached: CachedCase) -> tuple[Array, nifti.Grid]:
         """Return the label map of a case on the grid of its image files, and that grid."""
-        grid = nifti.read_grid(next(path for path in cached.case.images.values() if path is not None))
+        first = next(path for path in cached.case.images.values() if path is not None)
+        grid = nifti.read_grid(first, cached.case.axes)
         image = self.context.prepared.preprocessing.scale(cached.image(), cached.meta.present)
         return label_map(predictor.probabilities(image, cached.meta.present), grid.shape), grid

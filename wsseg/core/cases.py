@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsseg.core.axes import CANONICAL, AxisOrder
+
 IGNORE = 255
 """The label of an unannotated voxel (the `ignore_index` of losses in torch)."""
 Triple = tuple[int, int, int]
@@ -24,6 +26,7 @@ class Case:
         patient: The patient; all cases of a patient are on the same side of a split.
         unannotated_classes: Classes that were not annotated in the case although they may be visible in it. Label 0
             then means background or one of these classes.
+        axes: The working order of the axes of its files.
     """
 
     name: str
@@ -32,3 +35,4 @@ class Case:
     reference: Path | None
     patient: str
     unannotated_classes: tuple[int, ...] = ()
+    axes: AxisOrder = CANONICAL

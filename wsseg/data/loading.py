@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsseg.core.axes import AxisOrder
 from wsseg.core.cases import IGNORE, Case
 from wsseg.core.errors import DataError, collecting
 from wsseg.dataset.labelmaps import to_label
@@ -18,7 +19,7 @@ from wsseg.volumes.types import Array
 
 @dataclass(frozen=True)
 class CaseInMemory:
-    """A case read from disk, in canonical (RAS) orientation.
+    """A case read from disk, in the working order of its axes; every file is turned like the first image.
 
     Attributes:
         case: Its files.
@@ -46,14 +47,19 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
             values that are neither a class nor `ignore_value`.
     """
     faults: list[str] = []
-    volumes = {name: _read(path, faults) for name, path in case.images.items()}
-    annotation = _read(case.annotation, faults)
-    first = next(((case.images[n], v) for n, v in volumes.items() if v is not None), None)
+    volumes: dict[str, nifti.Volume | None] = {}
+    first: tuple[Path, nifti.Volume] | None = None
+    for name, path in case.images.items():
+        volumes[name] = volume = _read(path, first[1].grid.axes if first else case.axes, faults)
+        if first is None and volume is not None and path is not None:
+            first = path, volume
     if first is None:
+        _read(case.annotation, case.axes, faults)
         raise DataError(faults or [f"{case.name}: has no image"])
+    annotation = _read(case.annotation, first[1].grid.axes, faults)
     for path, volume in [*((case.images[n], v) for n, v in volumes.items()), (case.annotation, annotation)]:
         if volume is not None and path is not None:
-            faults += _grid_faults(path, volume.grid, first[0] or Path(), first[1].grid)
+            faults += _grid_faults(path, volume.grid, first[0], first[1].grid)
     images = {n: None if v is None else _finite(case.images[n], v.array, faults) for n, v in volumes.items()}
     label = None
     with collecting(faults):
@@ -83,21 +89,28 @@ def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -
         DataError: It cannot be read, lies on another grid than the images, or has a value that is neither a class nor
             `ignore_value`.
     """
-    volume = nifti.read(path)
     first = next(image for image in case.images.values() if image is not None)
-    faults = _grid_faults(path, volume.grid, first, nifti.read_grid(first))
+    faults: list[str] = []
+    expected = None
+    with collecting(faults):
+        expected = nifti.read_grid(first, case.axes)
+    volume = _read(path, expected.axes if expected else case.axes, faults)
+    if expected is None or volume is None:
+        raise DataError(faults)
+    faults += _grid_faults(path, volume.grid, first, expected)
+    label = None
     with collecting(faults):
         label = to_label(path, volume.array, classes, ignore_value)
-    if faults:
+    if faults or label is None:
         raise DataError(faults)
     return label
 
 
-def _read(path: Path | None, faults: list[str]) -> nifti.Volume | None:
+def _read(path: Path | None, axes: AxisOrder, faults: list[str]) -> nifti.Volume | None:
     if path is None:
         return None
     with collecting(faults):
-        return nifti.read(path)
+        return nifti.read(path, axes)
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, and_more
 from wsseg.volumes import nifti
@@ -19,13 +20,15 @@ LOWEST, HIGHEST = -(2**15), 2**16 - 1
 """The range of values that label maps of any tool use."""
 
 
-def read_label(path: Path, classes: int, ignore_value: int | None) -> tuple[Labels, nifti.Grid]:
-    """Read a NIfTI label map as uint8 (X, Y, Z) with IGNORE, in canonical orientation, and its grid.
+def read_label(
+    path: Path, classes: int, ignore_value: int | None, axes: AxisOrder = CANONICAL
+) -> tuple[Labels, nifti.Grid]:
+    """Read a NIfTI label map as uint8 (X, Y, Z) with IGNORE, in a working order of its axes, and its grid.
 
     Raises:
         DataError: The file cannot be read, or holds invalid values (see `to_label`).
     """
-    volume = nifti.read(path)
+    volume = nifti.read(path, axes)
     return to_label(path, volume.array, classes, ignore_value), volume.grid
 
 

@@ -1,8 +1,9 @@
 """Reader and writer of NIfTI files.
 
-Every volume is converted to canonical (RAS) orientation: x runs to the patient's right, y to the front, z to the head
-(the closest axes of an oblique volume), whatever the axis order of the file. Shapes, spacings and patch sizes are
-(x, y, z). Volumes are written in the axis order of the file that their grid was read from.
+Every volume is turned to a working order of its axes (x, y, z), whatever the axis order of the file; see `AxisOrder`.
+By default this is the canonical orientation: x runs to the patient's right, y to the front, z to the head (the closest
+axes of an oblique volume). Shapes, spacings and patch sizes are (x, y, z). Volumes are written in the axis order of the
+file that their grid was read from.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import Spacing, Triple
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
+from wsseg.volumes.slices import thick_axis
 from wsseg.volumes.types import Array
 
 ENDINGS = (".nii.gz", ".nii")
 """File name endings of images and label maps."""
-_RAS = np.array([[0, 1], [1, 1], [2, 1]])
+_UNCHANGED = np.array([[0.0, 1], [1, 1], [2, 1]])
 MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
 SENSIBLE_SPACING_MM = (1e-5, 1e3)
@@ -35,11 +38,11 @@ _DEFLATE_LIMIT = 1032
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of a volume, in canonical (RAS) orientation and as stored in the file.
+    """The grid of a volume, in the working order of its axes and as stored in the file.
 
     Attributes:
-        shape: Voxels along x, y, z, canonical.
-        affine: (4, 4), voxel index -> mm, canonical.
+        shape: Voxels along x, y, z of the working order.
+        affine: (4, 4), voxel index -> mm (RAS), in the working order.
         disk_shape: Voxels in the file's own axis order.
         disk_affine: (4, 4), the file's own.
     """
@@ -56,6 +59,18 @@ class Grid:
         return float(x), float(y), float(z)
 
     @property
+    def axes(self) -> AxisOrder:
+        """The rule that turns another file of the same case to this working order: the closest axes of this grid."""
+        columns = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+        x, y, z = ((float(a), float(b), float(c)) for a, b, c in columns.T)
+        return AxisOrder((x, y, z))
+
+    @property
+    def turn(self) -> str:
+        """The working axis that each axis of the file becomes, and its direction, e.g. +x-z+y."""
+        return "".join(f"{'-' if sign < 0 else '+'}{'xyz'[int(place)]}" for place, sign in _orientation(self))
+
+    @property
     def orientation(self) -> str:
         """Directions of the file's own axes, e.g. RAS: to the patient's right, front and head."""
         return "".join(nib.aff2axcodes(self.disk_affine))
@@ -70,7 +85,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """An image in canonical orientation: array (X, Y, Z) and its grid."""
+    """An image in the working order of its axes: array (X, Y, Z) and its grid."""
 
     array: Array
     grid: Grid
@@ -81,52 +96,57 @@ def stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, axes: AxisOrder = CANONICAL) -> Grid:
     """Return the grid of a file without reading its voxels. Raises DataError as `read` does."""
-    return _open(path)[1]
+    return _open(path, axes)[1]
 
 
-def read(path: Path) -> Volume:
-    """Read a volume in canonical (RAS) orientation.
+def read(path: Path, axes: AxisOrder = CANONICAL) -> Volume:
+    """Read a volume.
+
+    Args:
+        path: The file.
+        axes: The working order of its axes, by default canonical (RAS).
 
     Raises:
         DataError: The file is missing, truncated, corrupt, not 3D, or its header is invalid.
     """
-    image, grid = _open(path)
+    image, grid = _open(path, axes)
     try:
         array = _voxels(path, image).reshape(grid.disk_shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
-    return _in_canonical_order(array, grid)
+    return _in_working_order(array, grid)
 
 
-def canonical(path: Path, array: Array, affine: Array) -> Volume:
-    """Bring an array in the axis order of a file of any format to canonical (RAS) orientation.
+def canonical(path: Path, array: Array, affine: Array, axes: AxisOrder = CANONICAL) -> Volume:
+    """Bring an array in the axis order of a file of any format to canonical (RAS) or another working order.
 
     Args:
         path: The file, for the error text.
         array: (I, J, K), in the file's own axis order.
         affine: (4, 4), the file's own: index -> mm, RAS.
+        axes: The working order.
 
     Raises:
         DataError: The affine is invalid.
     """
     _check_affine(path, affine)
     i, j, k = array.shape
-    return _in_canonical_order(array, grid_of((i, j, k), affine))
+    return _in_working_order(array, grid_of((i, j, k), affine, axes))
 
 
 def as_on_disk(array: Array, grid: Grid) -> Array:
-    """Return a canonical array in the axis order of its grid's file. Raises ValueError if the shapes differ."""
+    """Return an array in the axis order of the file of its grid. Raises ValueError if the shapes differ."""
     if array.shape != grid.shape:
         raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
-    transform = ornt_transform(_RAS, io_orientation(grid.disk_affine))
+    transform = ornt_transform(_UNCHANGED, _orientation(grid))
     reordered: Array = np.ascontiguousarray(apply_orientation(array, transform))
     return reordered
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
-    """Write a canonical array in the axis order and with the affine of the file that `grid` was read from.
+    """Write an array of the working order in the axis order and with the affine of the file that `grid` is from.
 
     The file appears whole or not at all. NIfTI has no bool and no float16: they are written as uint8 and
     float32.
@@ -143,22 +163,42 @@ def write(path: Path, array: Array, grid: Grid) -> None:
         nib.save(image, partial)
 
 
-def _in_canonical_order(array: Array, grid: Grid) -> Volume:
-    """Convert an array from its file's axis order to canonical orientation."""
-    transform = ornt_transform(io_orientation(grid.disk_affine), _RAS)
+def _in_working_order(array: Array, grid: Grid) -> Volume:
+    """Convert an array from its file's axis order to the working order."""
+    transform = ornt_transform(_orientation(grid), _UNCHANGED)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch supports no other byte order
     return Volume(np.ascontiguousarray(apply_orientation(native, transform)), grid)
 
 
-def grid_of(shape: Triple, affine: Array) -> Grid:
-    """Return the grid of a file of this shape and affine."""
-    orientation = io_orientation(affine)
-    canonical = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
+def grid_of(shape: Triple, affine: Array, axes: AxisOrder = CANONICAL) -> Grid:
+    """Return the grid of a file of this shape and affine, in a working order."""
+    orientation = _working_orientation(affine, axes)
+    working = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     size = tuple(int(shape[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3))
-    return Grid((size[0], size[1], size[2]), canonical, shape, affine)
+    return Grid((size[0], size[1], size[2]), working, shape, affine)
 
 
-def _open(path: Path) -> tuple[Any, Grid]:
+def _working_orientation(affine: Array, axes: AxisOrder) -> Array:
+    """Return the place and the direction (1 or -1) of each axis of a file in the working order, (3, 2)."""
+    orientation = _UNCHANGED.copy()
+    if axes.frame is not None:
+        frame = np.eye(4)
+        frame[:3, :3] = np.array(axes.frame).T
+        orientation = io_orientation(np.linalg.inv(frame) @ affine)
+    if axes.through is not None:
+        places, thick = orientation[:, 0], thick_axis(np.linalg.norm(affine[:3, :3], axis=0))
+        moved = int(np.flatnonzero(places == axes.through)[0]) if thick is None else thick
+        places[places > places[moved]] -= 1
+        places[moved] = 2
+    return np.asarray(orientation)
+
+
+def _orientation(grid: Grid) -> Array:
+    """Return the place and the direction of each axis of a grid's file in its working order, (3, 2)."""
+    return np.asarray(io_orientation(np.linalg.inv(grid.affine) @ grid.disk_affine))
+
+
+def _open(path: Path, axes: AxisOrder) -> tuple[Any, Grid]:
     """Open a file and check its header; no voxel is read."""
     if not path.name.endswith(ENDINGS):
         raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
@@ -179,7 +219,7 @@ def _open(path: Path) -> tuple[Any, Grid]:
         raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
     _check_voxels(path, image)
     _check_affine(path, affine)
-    return image, grid_of((shape[0], shape[1], shape[2]), affine)
+    return image, grid_of((shape[0], shape[1], shape[2]), affine, axes)
 
 
 def _check_voxels(path: Path, image: Any) -> None:
