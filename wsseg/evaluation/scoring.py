@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from wsseg.core.cases import IGNORE, Spacing
-from wsseg.core.errors import DataError, and_more
+from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
 from wsseg.core.reporter import Reporter
 from wsseg.evaluation.metrics import score
-from wsseg.evaluation.pairs import Pair, PairCheck, check_pair, find_pairs, label_maps
+from wsseg.evaluation.pairs import Pair, PairCheck, check_pair, find_pairs
 from wsseg.volumes.types import Array
 
 NO_REFERENCE = "no dense reference"
@@ -97,9 +97,10 @@ def score_folder(
 
     Raises:
         DataError: With all faults of all files: unreadable, on another grid than its reference, or with values that
-            are not classes.
+            are not classes; or if no name of a prediction is that of a reference.
     """
-    pairs, classes = find_pairs(predictions, references, classes)
+    matched = find_pairs(predictions, references, classes)
+    pairs, classes = matched.pairs, matched.classes
     checks: dict[str, PairCheck] = {}
     with report.progress("checking", len(pairs)) as bar:
         for pair in pairs:
@@ -111,10 +112,12 @@ def score_folder(
         values = {value for check in checks.values() for value in check.values}
         classes = {value: f"class {value}" for value in sorted(values - {0, IGNORE})}
     if unscored := [case for case, check in checks.items() if not check.dense]:
-        report.say(f"{NO_REFERENCE}, so no score: {and_more(unscored)}")
-    with_reference = label_maps(references).keys()
-    if missing := len(with_reference - checks.keys()):
-        report.say(f"no prediction, so no score: {missing} of the {len(with_reference)} cases in {references.name}")
+        report.say(f"{NO_REFERENCE}, so no score: {', '.join(unscored)}")
+    if missing := len(matched.without_prediction):
+        cases = missing + sum(pair.reference is not None for pair in pairs)
+        report.say(f"no prediction, so no score: {missing} of the {cases} cases in {references.name}")
+    for line in matched.unmatched_lines():
+        report.say(line)
     rows: list[Row] = []
     with report.progress("scoring", len(pairs)) as bar:
         for pair in pairs:
