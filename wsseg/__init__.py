@@ -72,6 +72,7 @@ def predict(
     *,
     probabilities: bool = False,
     mirror: bool | None = None,
+    strict: bool = False,
     plugins: Sequence[str | Path] = (),
     progress: bool = False,
     reporter: Reporter | None = None,
@@ -84,6 +85,7 @@ def predict(
         out: Folder for the label maps, each on its image's grid.
         probabilities: Also write one probability map per class.
         mirror: Average over mirrored inputs. Default: the recipe's `prediction.mirror`.
+        strict: Refuse files that are not used, and cases unlike those of the training, before any is segmented.
         plugins: Files with plug-ins of your own, as `--plugin`.
         progress: Print messages, tables and progress bars.
         reporter: Receives these instead of the terminal.
@@ -98,7 +100,9 @@ def predict(
     from wsseg.recipe.outside import use_files
 
     with use_files([Path(file) for file in plugins]):
-        return command(_path(run), Path(images), Path(out), probabilities, mirror, _reporter(progress, reporter))
+        return command(
+            _path(run), Path(images), Path(out), probabilities, mirror, _reporter(progress, reporter), strict
+        )
 
 
 def evaluate(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from wsseg.assembly.data import PreparedData
 from wsseg.assembly.parts import make_augmentation, make_branches
+from wsseg.checking.training_range import TrainingRange, extent_mm, training_range
 from wsseg.core.errors import DataError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.dataset.folder import Modality
@@ -47,6 +49,18 @@ class Model:
     ending: str
     preprocessing: Preprocessing
     predictor: Predictor
+    training_range: TrainingRange | None = None
+
+
+def range_of(prepared: PreparedData) -> TrainingRange:
+    """Return the range of the training cases, by which `predict` recognises odd cases."""
+    metas = [stored.meta for stored in prepared.training]
+    return training_range(
+        {m.name: m.kind for m in prepared.dataset.modalities},
+        [m.disk_spacing_mm for m in metas],
+        [extent_mm(m.shape, m.spacing_mm) for m in metas],
+        [{name: np.asarray(parts["all"]) for name, parts in m.intensities.items()} for m in metas],
+    )
 
 
 def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
@@ -58,6 +72,7 @@ def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
         "classes": list(dataset.classes),
         "ending": dataset.ending,
         "preprocessing": json.loads(prepared.preprocessing.model_dump_json()),
+        "training_range": range_of(prepared).model_dump(mode="json"),
         **({"plugins": [plugin.record() for plugin in plugins]} if plugins else {}),
     }
 
@@ -82,4 +97,6 @@ def load_model(run: Path, mirror: bool | None = None) -> Model:
     modalities = tuple(Modality(*m) for m in notes["modalities"])
     mirror = recipe.prediction.mirror if mirror is None else mirror
     predictor = make_predictor(recipe, branches, device, notes["precision"], mirror)
-    return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor)
+    stored = notes.get("training_range")  # missing in older runs
+    known = None if stored is None else TrainingRange.model_validate(stored)
+    return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor, known)

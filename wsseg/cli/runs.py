@@ -33,13 +33,16 @@ def predict(
     mirror: Annotated[
         bool | None, typer.Option(help="Average over mirrored inputs. Default: the recipe's prediction.mirror.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse files that are not used, and cases unlike those of the training.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Segment new cases with a finished run."""
+    """Segment new cases with a finished run; files that are not used and odd cases are named."""
     with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.predict import predict as run_command
 
-        run_command(run, images, out, probabilities, mirror, terminal)
+        run_command(run, images, out, probabilities, mirror, terminal, strict)
 
 
 def evaluate(
