@@ -20,6 +20,7 @@ from wsseg.data.loading import load_case, load_reference
 from wsseg.dataset.folder import Dataset, read_dataset, scan_dataset
 from wsseg.dataset.split import Split, split
 from wsseg.phantoms.writing import write_phantom
+from wsseg.recipe.checks import path_faults, regex_faults
 from wsseg.recipe.schema import DataSection, Recipe
 from wsseg.volumes.nifti import read_grid
 from wsseg.volumes.types import Labels
@@ -46,7 +47,10 @@ class PreparedData:
 def find_root(root: str, report: Reporter) -> Path:
     """Return the dataset folder for `data.root`; an embedded phantom (phantom:NAME) is written on first use."""
     if not root.startswith(PHANTOM):
-        return Path(root).expanduser()
+        try:
+            return Path(root).expanduser()
+        except RuntimeError as error:
+            raise DataError(f"{root}: no home folder of this user; set data.root=/path/to/dataset") from error
     report.say(f"{root} is an embedded phantom: synthetic volumes, to try things out")
     name = root.removeprefix(PHANTOM)
     return write_phantom(name, cache.cache_folder() / "phantoms" / name, phantom_strokes, report)
@@ -91,6 +95,14 @@ def prepare(recipe: Recipe, report: Reporter) -> PreparedData:
     if faults := faults + reference_faults(dataset, fold.held_out, report):
         raise DataError(faults)
     training = tuple(stored[case.name] for case in fold.training)
+    if never := [m for n, m in enumerate(dataset.modalities) if not any(s.meta.present[n] for s in training)]:
+        raise DataError(
+            [
+                f"data.fold: no training case of fold {recipe.data.fold} has {m.name!r} ({m.channel}), only "
+                "held-out cases have it: choose another fold, or data.folds"
+                for m in never
+            ]
+        )
     fingerprint = cache.fingerprint(dataset, training)
     kinds = {m.name: m.kind for m in dataset.modalities}
     preprocessing = Preprocessing(
@@ -112,6 +124,10 @@ def median_spacing(cases: tuple[Case, ...]) -> Spacing:
 
 def data_faults(data: DataSection, wanted: list[str], report: Reporter) -> list[str]:
     """Return the faults of a dataset, to be reported together with those of its recipe."""
+    if regex_faults(data.patient):  # reported with the recipe
+        data = data.model_copy(update={"patient": None})
+    if path_faults(data):
+        return []
     try:
         dataset = open_dataset(data, wanted, report)
     except DataError as error:

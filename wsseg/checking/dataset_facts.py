@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg.core.cases import Case, Spacing, Triple
+from wsseg.dataset.unused import UnusedFile
 from wsseg.volumes.nifti import Grid
 from wsseg.volumes.types import Array
 
@@ -243,6 +244,8 @@ class DatasetFacts:
         unlabelled_share: `data.unlabelled_share` of the recipe.
         faults: Faults of the folder itself.
         warnings: Faults of annotation sets that this training does not read.
+        unused: Files of the dataset's folders that are not used.
+        doubts: Modality -> what may be wrong about its normalisation.
     """
 
     root: Path
@@ -261,6 +264,8 @@ class DatasetFacts:
     unlabelled_share: float
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unused: tuple[UnusedFile, ...] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def annotated(self) -> tuple[tuple[CaseFacts, LabelFacts], ...]:

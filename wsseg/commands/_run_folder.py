@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsseg.core.errors import DataError, RecipeError
+from wsseg.core.errors import DataError, RecipeError, and_more
 from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
 from wsseg.data.store import CachedCase
@@ -112,7 +112,7 @@ class RunFolder:
             before = self.read("plan.json")
             changed = [key for key in plan if before.get(key) != json.loads(json.dumps(plan[key]))]
             if changed:
-                what = ", ".join(changed)
+                what = "; ".join(_changes(key, before.get(key), json.loads(json.dumps(plan[key]))) for key in changed)
                 raise RecipeError(f"{self.path}: the data have changed since the run began ({what}); begin a new run")
 
     def write_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
@@ -168,6 +168,22 @@ def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             dotted[f"{prefix}{key}"] = value
     return dotted
+
+
+def _changes(key: str, before: Any, now: Any) -> str:
+    """Return the name of a changed entry of plan.json; of an entry by case, with the cases that changed."""
+    if (
+        not isinstance(before, Mapping)
+        or not isinstance(now, Mapping)
+        or key not in ("content", "training", "held_out")
+    ):
+        return key
+    kinds = {
+        "changed": [case for case in now if case in before and before[case] != now[case]],
+        "new": [case for case in now if case not in before],
+        "missing": [case for case in before if case not in now],
+    }
+    return f"{key}: " + ", ".join(f"{kind} {and_more(cases, 10)}" for kind, cases in kinds.items() if cases)
 
 
 def _default(name: str, resume: bool) -> Path:

@@ -81,6 +81,7 @@ def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
         test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
         cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
         unlabelled_share=data.unlabelled_share, faults=tuple(faults), warnings=tuple(warnings),
+        unused=dataset.unused, doubts={m.name: m.doubt for m in dataset.modalities if m.doubt},
     )  # fmt: skip
     return run_rules(facts)
 

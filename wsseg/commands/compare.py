@@ -16,6 +16,7 @@ from wsseg.commands._runs import DENSE, dataset_of, default_reference, read_runs
 from wsseg.core.errors import DataError
 from wsseg.core.files import write_safely
 from wsseg.core.reporter import Reporter
+from wsseg.dataset.unused import unused_lines
 from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison import document, paired
 from wsseg.evaluation.comparison import report as comparison_report
@@ -81,6 +82,7 @@ def compare(
     read_runs({candidate.name: candidate.runs for candidate in candidates})  # report their faults before training
     if not all(task.done.is_file() for task in tasks.values()):
         _check_references(candidates)
+    _say_what_is_left_out(candidates, report)
     execution = request.execution
     outcomes = run_tasks(list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
@@ -110,6 +112,15 @@ def _check_references(candidates: Sequence[Candidate]) -> None:
             f"{dataset.root / DENSE}: no case has a dense label, so nothing can be compared; label a few cases "
             "densely, or train one recipe and estimate its quality with `wsseg audit RUN`"
         )
+
+
+def _say_what_is_left_out(candidates: Sequence[Candidate], report: Reporter) -> None:
+    """Name all files that are not used in the dataset and annotation folders of the recipes, each folder once."""
+    recipes = [read_recipe(c.recipe, c.overrides) for c in candidates if c.recipe is not None]
+    for recipe in {(r.data.root, r.data.annotation): r for r in recipes}.values():
+        lines = unused_lines(dataset_of(recipe).unused)
+        for line in dict.fromkeys(lines):
+            report.say(line)
 
 
 def _write(

@@ -12,6 +12,8 @@ from wsseg.commands._run_context import RunContext
 from wsseg.commands._run_folder import RunFolder, flat
 from wsseg.commands._training import train_and_score, train_without_logging
 from wsseg.core.reporter import Reporter, Silent
+from wsseg.dataset.folder import Dataset
+from wsseg.dataset.unused import unused_lines
 from wsseg.distributed.runtime import join_processes
 from wsseg.evaluation.scoring import plain
 from wsseg.recipe.outside import used_by
@@ -46,6 +48,7 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
             context = None
             if not run.finished:
                 recipe, prepared, parts = prepare_training(run.with_planned_settings(typed), report, world)
+                _say_what_is_left_out(prepared.dataset, report)
                 context = RunContext(recipe=recipe, prepared=prepared, parts=parts, run=run, world=world, report=report)
                 files = _write_inputs(context, typed, path, overrides)
         if context is None:
@@ -56,6 +59,15 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
             _train_and_track(context, files)
     report.say(f"run: {run.path}")
     return run
+
+
+def _say_what_is_left_out(dataset: Dataset, report: Reporter) -> None:
+    """Name all files of the dataset that are not used, and channels whose names do not fit their normalisation."""
+    for line in unused_lines(dataset.unused):
+        report.say(line)
+    for modality in dataset.modalities:
+        if modality.doubt:
+            report.say(f"hint: modality {modality.name!r}: {modality.doubt}")
 
 
 def _train_and_track(context: RunContext, files: Sequence[Path]) -> None:

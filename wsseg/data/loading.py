@@ -127,9 +127,18 @@ def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[st
 
 
 def _finite(path: Path | None, array: Array, faults: list[str]) -> Array:
-    """Return the array as float32; voxels that are NaN or infinite are a fault."""
-    values = np.asarray(array, np.float32)
-    count = int((~np.isfinite(values)).sum())
+    """Return the array as float32; voxels that are NaN, infinite, or too large for float32 are faults."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(array, np.float32)
+    if np.isfinite(values).all():
+        return values
+    count = int((~np.isfinite(array)).sum())
     if count:
         faults.append(f"{path}: {count} voxels are not finite (NaN or infinity): export it again, or set them to 0")
+    if large := int((np.isfinite(array) & ~np.isfinite(values)).sum()):
+        most = float(np.abs(np.where(np.isfinite(array), array, 0)).max())
+        faults.append(
+            f"{path}: {large} voxels are finite but beyond the range of float32 (up to {most:.3g}, expected at most "
+            "3.4e38): check its scale (scl_slope), or export it in smaller units"
+        )
     return values

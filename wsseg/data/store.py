@@ -239,6 +239,6 @@ def annotation_faults(dataset: Dataset, training: Sequence[CachedCase], annotati
             if voxels := stored.meta.annotated[c] if stored.meta.annotated else 0:
                 faults.append(
                     f"{stored.case.annotation}: holds {voxels} voxels of {dataset.classes[c]!r}, but annotated_classes "
-                    "does not list this class for the case: add the class there, or erase the voxels"
+                    "does not list this class for the case: add the class there"
                 )
     return faults

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, collecting, did_you_mean
 from wsseg.dataset.annotation_json import ignore_value, read_json, unannotated_classes
 from wsseg.dataset.dataset_json import read_channels, read_classes, read_file_ending
+from wsseg.dataset.modality import Modality as Modality
 from wsseg.dataset.split import patient_of
+from wsseg.dataset.unused import UnusedFile, entries, unused_images, unused_labels, unused_lines
 from wsseg.volumes.nifti import ENDINGS
 
-
-@dataclass(frozen=True)
-class Modality:
-    """One modality: its name in the recipe, its name in dataset.json, and the number in its files' names."""
-
-    name: str
-    channel: str
-    number: int
-
-    @property
-    def kind(self) -> Literal["ct", "other"]:
-        """`ct` (channels like CT, CTA, CECT, planning_CT) is in HU; all others are normalised volume by volume."""
-        is_ct = re.search(r"(?<![A-Za-z])(?i:(ce)?cta?)(?![A-Za-z])|(?<!SPE)(?<=[a-z])CT$", self.channel)
-        return "ct" if is_ct else "other"
+LONGEST_NAME = 200
+"""Longest name of a case or class in bytes: file systems allow 255, and files made for it have longer names."""
+_FAULTS: Mapping[str, tuple[str, ...]] = {"images": ("link", "ending"), "annotation": ("link", "ending", "no image")}
+"""Kinds of unused files that keep a recipe from training: their data are certainly missing."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,7 @@ class Dataset:
         reference_ignore: The same in labelsTr, the folder of the dense references.
         training: Cases of imagesTr.
         test: Cases of imagesTs; training never opens them.
+        unused: Files of the dataset's folders that are not used.
     """
 
     name: str
@@ -56,6 +50,7 @@ class Dataset:
     reference_ignore: int | None
     training: tuple[Case, ...]
     test: tuple[Case, ...]
+    unused: tuple[UnusedFile, ...] = ()
 
 
 def read_dataset(
@@ -92,9 +87,13 @@ def scan_dataset(
     faults += _annotation_folder_faults(root, annotation)
     training = _cases(root, "Tr", annotation, selected, ending, patient, faults)
     test = _cases(root, "Ts", None, selected, ending, None, [])
+    unused, file_faults = _unused_files(root, annotation, selected, ending, training, test)
     if not training and not faults:
+        found = [file.line for file in unused if file.path.parent == root / "imagesTr" and file.kind != "channel"]
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")
-    file_faults = _unread_files(root, annotation, ending)
+        faults += found
+    elif training:
+        faults += _faults_without_images(root, selected, training, ending)
     names = [name for part in ("Tr", "Ts") for name in _images(root / f"images{part}", (), ending)]
     unannotated: dict[str, tuple[int, ...]] = {}
     with collecting(faults):
@@ -104,7 +103,7 @@ def scan_dataset(
     ignore, reference_ignore = (ignore_value(root / folder) for folder in (annotation, "labelsTr"))
     name = str(read_json(root / "dataset.json").get("name", root.name))
     training = tuple(replace(case, unannotated_classes=unannotated.get(case.name, ())) for case in training)
-    return Dataset(name, root, ending, selected, classes, ignore, reference_ignore, training, test), file_faults
+    return Dataset(name, root, ending, selected, classes, ignore, reference_ignore, training, test, unused), file_faults
 
 
 def _description(
@@ -124,6 +123,7 @@ def _description(
         classes = read_classes(root)
         if odd := [name for name in classes if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]*", name)]:
             faults.append(f"{path}: label names become file names; rename {odd}")
+        faults += [f"{path}: the label name {fault}" for name in classes for fault in name_faults(name)]
     with collecting(faults):
         ending = read_file_ending(root)
     return selected, classes, ending
@@ -143,6 +143,11 @@ def _modalities(
 ) -> tuple[Modality, ...]:
     """Return the modalities of the recipe, by number; those that the dataset lacks are faults."""
     numbers = {channel.lower(): number for number, channel in channels.items()}
+    by_channel = Counter((names or {}).get(name, name).lower() for name in names or dict.fromkeys(wanted))
+    faults += [
+        f"data.modalities: several names stand for the channel {channel!r}: give each modality a channel of its own"
+        for channel, count in by_channel.items() if count > 1
+    ]  # fmt: skip
     modalities = []
     for name in names or dict.fromkeys(wanted):
         channel = (names or {}).get(name, name)
@@ -168,30 +173,47 @@ def _cases(
         if any(images.values()):
             label = existing_file(root / annotation / f"{name}{ending}") if annotation else None
             reference = existing_file(root / f"labels{part}" / f"{name}{ending}")
-            patient_name = patient_of(name, patient)
-            if not patient_name:
-                faults.append(f"data.patient: {patient!r} finds no patient in the case name {name!r}")
+            patient_name = name
+            with collecting(faults):
+                patient_name = patient_of(name, patient) or ""
+                if not patient_name:
+                    faults.append(f"data.patient: {patient!r} finds no patient in the case name {name!r}")
+            faults += [f"{root / f'images{part}'}: the case name {fault}" for fault in name_faults(name)]
             cases.append(Case(name, images, label, reference, patient_name or name))
     return tuple(cases)
 
 
 def _images(folder: Path, modalities: Sequence[Modality], ending: str) -> dict[str, dict[str, Path | None]]:
     """Return the image files of a folder: case -> modality -> path; None if the case lacks it."""
-    stems = (file.name.removesuffix(ending) for file in folder.glob(f"*{ending}"))
-    names = sorted({match.group(1) for stem in stems if (match := re.fullmatch(r"([^.].*)_\d{4}", stem))})
+    stems = (file.name.removesuffix(ending) for file in entries(folder) if file.name.endswith(ending))
+    names = sorted({m.group(1) for stem in stems if (m := re.fullmatch(r"([^.].*)_[0-9]{4}", stem, re.DOTALL))})
     return {
         name: {m.name: existing_file(folder / f"{name}_{m.number:04d}{ending}") for m in modalities} for name in names
     }
 
 
 def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tuple[Case, ...]:
-    """Return the cases of a folder of images alone, numbered as in training. Raises DataError if it holds none."""
+    """Return the cases of a folder of images alone, numbered as in training.
+
+    Raises:
+        DataError: The folder holds no case, or a name of a case is too long.
+    """
     images_of = _images(folder, modalities, ending)
     cases = tuple(Case(name, images, None, None, name) for name, images in images_of.items() if any(images.values()))
     if not cases:
         wanted = ", ".join(f"CASE_{m.number:04d}{ending} ({m.channel})" for m in modalities)
-        raise DataError(f"{folder}: holds no image; expected {wanted}")
+        problem = "holds no image" if folder.is_dir() else "no such folder"
+        unused = unused_lines(unused_inputs(folder, modalities, ending))
+        raise DataError([f"{folder}: {problem}; expected {wanted}", *unused])
+    if faults := [f"{folder}: the case name {fault}" for case in cases for fault in name_faults(case.name)]:
+        raise DataError(faults)
     return cases
+
+
+def unused_inputs(folder: Path, modalities: Sequence[Modality], ending: str) -> tuple[UnusedFile, ...]:
+    """Return the files of a folder of images that `image_cases` does not use."""
+    channels = {m.number: m.channel for m in modalities}
+    return tuple(unused_images(folder, channels, channels, ending))
 
 
 def existing_file(path: Path) -> Path | None:
@@ -199,22 +221,67 @@ def existing_file(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _unread_files(root: Path, annotation: str, ending: str) -> list[str]:
-    """Return a fault for each file that would be silently ignored.
+def name_faults(name: str) -> list[str]:
+    """Return a fault if a name of a case or class is too long for the names of its files and metrics."""
+    if (size := len(os.fsencode(name))) <= LONGEST_NAME:
+        return []
+    return [f"{name[:40]!r}... has {size} bytes, names of files and metrics allow {LONGEST_NAME}: shorten it"]
 
-    These are broken links, files with another ending, and annotations of cases without an image.
-    """
-    faults, stems = [], {}
-    for folder in (root / "imagesTr", root / annotation):
-        files = sorted(f for f in folder.glob("*") if not f.name.startswith("."))
-        faults += [f"{f}: is a link to a file that does not exist; correct it" for f in files if not f.exists()]
-        other = [f for f in files if f.name.endswith((*ENDINGS, ".nrrd", ".mha")) and not f.name.endswith(ending)]
-        faults += [
-            f"{f}: does not end in {ending} (dataset.json's file_ending), so it is not read; convert it" for f in other
-        ]
-        stems[folder] = {f.name.removesuffix(ending) for f in files if f.name.endswith(ending)}
-    with_image = {re.sub(r"_\d{4}$", "", stem) for stem in stems[root / "imagesTr"]}
-    orphans = [root / annotation / f"{name}{ending}" for name in sorted(stems[root / annotation] - with_image)]
-    return faults + [
-        f"{path}: annotates a case without an image in imagesTr: add the image, or remove this" for path in orphans
+
+def _faults_without_images(root: Path, modalities: Sequence[Modality], cases: Sequence[Case], ending: str) -> list[str]:
+    """Return a fault for each modality that no case has, with the files that were expected and those that exist."""
+    counts = Counter(
+        match.group(1)
+        for path in entries(root / "imagesTr")
+        if (match := re.fullmatch(r".+_([0-9]{4})", path.name.removesuffix(ending), re.DOTALL))
+    )
+    found = ", ".join(f"{n} files *_{number}{ending}" for number, n in sorted(counts.items()))
+    return [
+        f"{root / 'imagesTr'}: no case has {m.name!r} (channel {m.channel!r}): expected files like "
+        f"{cases[0].name}_{m.number:04d}{ending}, found {found}: correct the numbers in channel_names of dataset.json "
+        "(nnU-Net counts from 0), or data.modalities"
+        for m in modalities
+        if not any(case.images[m.name] for case in cases)
     ]
+
+
+def _unused_files(
+    root: Path,
+    annotation: str,
+    modalities: Sequence[Modality],
+    ending: str,
+    training: Sequence[Case],
+    test: Sequence[Case],
+) -> tuple[tuple[UnusedFile, ...], list[str]]:
+    """Return the files of all folders of a dataset that are not used, and the faults of those that training needs."""
+    channels: dict[int, str] = {m.number: m.channel for m in modalities}
+    with collecting([]):  # reported by `_description`
+        channels = read_channels(root)
+    read = {m.number for m in modalities}
+    annotation = Path(annotation).as_posix()
+    unused: list[UnusedFile] = []
+    faults: list[str] = []
+
+    def add(files: Sequence[UnusedFile], fatal: Sequence[str]) -> None:
+        stems = {path.name.removesuffix(ending) for path in entries(files[0].path.parent)} if files else set()
+        for file in files:
+            copied = file.kind == "ending" and _stem(file.path) in stems
+            (faults if file.kind in fatal and not copied else []).append(file.line)
+            unused.extend([] if file.kind in fatal and not copied else [file])
+
+    for part, cases in (("Tr", training), ("Ts", test)):
+        folder = root / f"images{part}"
+        images = list(unused_images(folder, channels, read, ending))
+        used = {case.name for case in cases}
+        others = set(_images(folder, (), ending)) - used
+        add(images, _FAULTS["images"] if part == "Tr" else ())
+        labels = [f"labels{part}", *([annotation] if part == "Tr" and annotation != "labelsTr" else [])]
+        for name in labels:
+            fatal = _FAULTS["annotation"] if name == annotation else ()
+            add(list(unused_labels(root / name, used, others, images, folder, ending)), fatal)
+    return tuple(unused), faults
+
+
+def _stem(path: Path) -> str:
+    """Return a file name without the endings of a volume, e.g. CASE for CASE.seg.nrrd."""
+    return re.sub(r"(?i)(\.seg)?\.(nii(\.gz)?|nrrd|nhdr|mh[ad]|mg[zh]|img|hdr)$", "", path.name)

@@ -50,6 +50,16 @@ def to_label(path: Path, array: Array, classes: int, ignore_value: int | None) -
     if not valid.all():
         expected = f"0..{classes - 1}" + ("" if ignore_value is None else f" and {ignore_value} for not annotated")
         remedy = "correct the label, or name them in dataset.json's labels"
+        foreign = (
+            sorted({int(value) for value in np.unique(values[whole]).tolist()} - {0, ignore_value})
+            if whole.all()
+            else []
+        )
+        if len(foreign) == 1 and foreign[0] >= classes:
+            remedy = (
+                f"if this is a mask of one class, import it, which writes the class in place of {foreign[0]}: wsseg "
+                f'annotate import DATASET {path.parent} --name masks --unpainted none --map "{foreign[0]}=CLASS"'
+            )
         if ignore_value is None:
             remedy += "; if one of them means 'not annotated', declare it as ignore_value in annotation.json"
         raise DataError(f"{path}: {_listed(array[~valid])}, expected {expected}: {remedy}")

@@ -17,10 +17,16 @@ def patient_of(name: str, pattern: str | None) -> str | None:
 
     The patient is the first group, or the whole match if the expression has no group; None if it does not match.
     Without a pattern, every case is a patient of its own.
+
+    Raises:
+        DataError: The pattern is no regular expression.
     """
     if pattern is None:
         return name
-    match = re.search(pattern, name)
+    try:
+        match = re.search(pattern, name)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(f"data.patient: not a regular expression ({error}): correct {pattern!r}") from error
     return match and (match.group(1) if match.groups() else match.group(0))
 
 
@@ -45,8 +51,10 @@ def split(cases: Sequence[Case], folds: int, fold: int | None, seed: int) -> Spl
         return Split(tuple(cases), ())
     patients = sorted({case.patient for case in cases if case.annotation or case.reference})
     if len(patients) < folds:
+        without = "set data.fold=null to train on all cases and score none"
+        remedy = f"lower it to at most {len(patients)}, or {without}" if len(patients) > 1 else without
         raise DataError(
-            f"data.folds: {folds} folds need as many annotated patients, there are {len(patients)}; lower it"
+            f"data.folds: {folds} folds need as many annotated patients, there are {len(patients)}; {remedy}"
         )
     order = np.random.default_rng(seed).permutation(len(patients))
     held_out = {patients[i] for i in np.array_split(order, folds)[fold]}

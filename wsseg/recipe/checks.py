@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from wsseg.core.errors import RecipeError, did_you_mean
 from wsseg.recipe import plugins
-from wsseg.recipe.schema import Entry, NetworkEntry, Ramp, Recipe, TermEntry
+from wsseg.recipe.schema import DataSection, Entry, NetworkEntry, Ramp, Recipe, TermEntry
 
 if TYPE_CHECKING:
     from torch import nn
+
+LONGEST = 255
+"""Longest name of a file or folder in bytes."""
 
 
 def faults_of(recipe: Recipe) -> list[str]:
@@ -22,8 +25,10 @@ def faults_of(recipe: Recipe) -> list[str]:
         faults.append(f"prediction.network: {_no_network(recipe, recipe.prediction.network)}")
     if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
         faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
-    if recipe.data.patient is not None:
-        faults += _regex_faults(recipe.data.patient)
+    faults += regex_faults(recipe.data.patient)
+    faults += path_faults(recipe.data)
+    if recipe.name.strip(".") == "":
+        faults.append(f"name: {recipe.name!r} names no folder for the runs; use letters or digits")
     for name, network in recipe.networks.items():
         faults += _network_faults(recipe, name, network)
     for name, term in recipe.supervision.items():
@@ -39,12 +44,30 @@ def faults_of(recipe: Recipe) -> list[str]:
     return faults
 
 
-def _regex_faults(pattern: str) -> list[str]:
+def regex_faults(pattern: str | None) -> list[str]:
+    """Return a fault if data.patient is no regular expression; None is no pattern."""
+    if pattern is None:
+        return []
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         return [f"data.patient: not a regular expression ({error})"]
     return []
+
+
+def path_faults(data: DataSection) -> list[str]:
+    """Return a fault for each path of the data section that no file system allows."""
+    faults = []
+    for key, path in (("root", data.root), ("annotation", data.annotation)):
+        if not path.strip():
+            faults.append(f"data.{key}: is empty; name a folder")
+        elif "\0" in path:
+            faults.append(f"data.{key}: {path!r} holds a NUL character, which no path may; correct it")
+        elif long := [part for part in path.split("/") if len(part.encode(errors="surrogateescape")) > LONGEST]:
+            faults.append(
+                f"data.{key}: {long[0][:40]!r}... has more than {LONGEST} bytes, which no folder has; correct it"
+            )
+    return faults
 
 
 def _no_network(recipe: Recipe, name: str) -> str:

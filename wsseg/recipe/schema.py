@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 from wsseg.core.cases import Triple
 from wsseg.core.errors import RecipeError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
 """The name of a network or a term: it becomes part of file and metric names."""
 Integer = Annotated[int, Strict()]
 """A whole number; without Strict, pydantic would accept `true` as 1."""
@@ -214,6 +214,7 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9._-]+$",
+        max_length=100,
         description="Name of the recipe, of letters, digits and ._-; also the name of the folder of its runs.",
     )
     seed: Integer = Field(0, ge=0, description="Seed of all random numbers: initial weights, patches, augmentation.")

@@ -55,10 +55,14 @@ def _finding(
     (case, image), (copied, copy) = first, second
     what = f"{relation} {image.path.name}"
     if case.name == copied.name:
-        return warning(copy.path, what, "export the modality that belongs there, or remove the file")
+        return warning(
+            copy.path, what, "export the modality that belongs there; without the file the case counts as lacking it"
+        )
     held_out = dataset.held_out(dataset.fold)
     if (case.name in held_out) != (copied.name in held_out) and case.patient != copied.patient:
         trained, scored = (copied, case) if case.name in held_out else (case, copied)
         what += f"; {trained.name} is trained on and {scored.name} held out, so its score means nothing"
-        return error(copy.path, what, "remove one of the cases, or make them one patient by data.patient")
-    return warning(copy.path, what, "remove one of the cases; it counts twice")
+        return error(
+            copy.path, what, "move one of the cases to another folder, or make them one patient by data.patient"
+        )
+    return warning(copy.path, what, "move one of the cases to another folder; it counts twice")

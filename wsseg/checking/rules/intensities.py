@@ -36,7 +36,7 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
             if image.deviation == 0:
                 nonzero = f"every voxel of {modality!r} that is not 0 is {image.high:g}"
                 what = nonzero if image.high else "is 0 everywhere"
-                yield warning(image.path, what, "export it again, or remove the file: the case then lacks it")
+                yield warning(image.path, what, "export it again; without the file the case counts as lacking it")
             elif image.percentiles[3] - image.percentiles[1] < FLAT * image.deviation:
                 yield warning(
                     image.path,
