@@ -66,7 +66,7 @@ def test_an_unknown_key_is_answered_with_a_near_one(key: str, near: str) -> None
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys; from wsseg.core.reporter import Silent; from wsseg.commands.settings import settings, markdown; "
-        "settings(None, Silent()); settings('supervision.gated_crf', Silent()); markdown(); "
+        "settings(None, [], Silent()); settings('supervision.gated_crf', [], Silent()); markdown(); "
         "sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'mlflow', 'numpy', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -83,3 +83,13 @@ def test_the_generated_pages_are_up_to_date(tmp_path: Path, name: str) -> None:
 def test_pages_go_to_a_folder_that_is_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["settings", "--docs", str(tmp_path / "none")])
     assert result.exit_code == 2 and "docs/reference" in result.stderr
+
+
+def test_files_that_hold_no_plugin_are_all_named(tmp_path: Path) -> None:
+    empty, missing = tmp_path / "edge.py", tmp_path / "none.py"
+    empty.write_text("")
+    result = CliRunner().invoke(app, ["settings", "--plugin", str(empty), "--plugin", str(missing)])
+    assert result.exit_code == 2
+    first, second = result.stderr.splitlines()
+    assert f"{empty}: " in first and "'Edge'" in first and "Term" in first
+    assert f"{missing}: " in second

@@ -119,6 +119,9 @@ def recipes(
 
 def settings(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A key, e.g. training.clip_norm.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A file with a plug-in that is explained too; it is read but not run.")
+    ] = None,
     docs: Annotated[
         Path | None, typer.Option(help="Write the pages settings.md and commands.md into this folder instead.")
     ] = None,
@@ -128,7 +131,7 @@ def settings(
         from wsseg.commands import settings as command
 
         if docs is None:
-            command.settings(key, terminal)
+            command.settings(key, plugin or [], terminal)
         else:
             from wsseg.cli import app, reference
 

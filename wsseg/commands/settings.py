@@ -18,13 +18,18 @@ Every key of a recipe, every plug-in and every annotation protocol. This page is
 """
 
 
-def settings(key: str | None, report: Reporter) -> None:
+def settings(key: str | None, plugins: Sequence[Path], report: Reporter) -> None:
     """Print one setting or one group; without a key, an overview of all.
 
+    Args:
+        key: A dotted key.
+        plugins: Files of plug-ins from outside. They are read but not run.
+        report: Where the text is printed.
+
     Raises:
-        RecipeError: There is no such key; the message suggests a similar one.
+        RecipeError: There is no such key, and the message suggests a similar one; or a file holds no plug-in.
     """
-    tree = all_settings()
+    tree = all_settings(plugins)
     for line in _overview(tree) if key is None else _details(find(key, tree), tree):
         report.say(line)
 

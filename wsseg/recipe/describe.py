@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wsseg.core.errors import RecipeError, collecting
 from wsseg.recipe.source import PACKAGE, Source, class_name, plugin_files, read_source
 from wsseg.recipe.type_words import limits_of, type_words
 
@@ -26,6 +27,8 @@ SENTENCES = {
     "fusion": "Fusion blocks: what the key `fusion` of a network that fuses can name.",
     "annotations": "Annotation protocols: values of the required key `kind` in a file for `wsseg annotate simulate`.",
 }
+BASES = {"Term": "supervision", "Network": "networks", "Fusion": "fusion"}
+"""Base class of a plug-in -> its group."""
 SHARED_BY_PROTOCOLS = ("name", "seed", "seconds")
 
 
@@ -63,11 +66,25 @@ class Setting:
             yield from child.walk()
 
 
-def all_settings() -> tuple[Setting, ...]:
-    """Return the settings of a recipe, of its plug-ins and of annotation protocols, as trees."""
-    recipe = [_with_plugins(setting) for setting in class_settings(PACKAGE / "recipe/schema.py", "Recipe", "")]
-    groups = [_with_plugins(Setting(key=key, sentence=sentence)) for key, sentence in SENTENCES.items()]
-    return (*recipe, *groups)
+def all_settings(outside: Sequence[Path] = ()) -> tuple[Setting, ...]:
+    """Return the settings of a recipe, of its plug-ins and of annotation protocols, as trees.
+
+    Args:
+        outside: Files of plug-ins from outside.
+
+    Raises:
+        RecipeError: With a fault for each of these files that holds no plug-in.
+    """
+    faults: list[str] = []
+    files: dict[str, dict[str, Path]] = {}
+    for path in outside:
+        with collecting(faults):
+            files.setdefault(_group_of(path), {})[path.stem] = path
+    if faults:
+        raise RecipeError(faults)
+    groups = [Setting(key=key, sentence=sentence) for key, sentence in SENTENCES.items()]
+    recipe = class_settings(PACKAGE / "recipe/schema.py", "Recipe", "")
+    return tuple(_with_plugins(setting, files.get(setting.key, {})) for setting in (*recipe, *groups))
 
 
 def class_settings(path: Path, name: str, key: str) -> tuple[Setting, ...]:
@@ -105,7 +122,21 @@ def plugin_setting(path: Path, key: str, entry: str = "") -> Setting:
     return Setting(key=key, sentence=sentence, children=children, file=file)
 
 
-def _with_plugins(setting: Setting) -> Setting:
+def _group_of(path: Path) -> str:
+    """Return the group of the plug-in in a file, by the base class it names. Raises RecipeError."""
+    try:
+        located = read_source(path).find_class(class_name(path.stem))
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error}); name a Python file") from error
+    bases = {base.id for base in located[0].bases if isinstance(base, ast.Name)} if located else set()
+    for base in bases & BASES.keys():
+        return BASES[base]
+    name = class_name(path.stem)
+    kinds = " or ".join(BASES)
+    raise RecipeError(f"{path}: expected a class {name!r} derived from {kinds}: name the class after the file")
+
+
+def _with_plugins(setting: Setting, outside: Mapping[str, Path]) -> Setting:
     if setting.key == "data":
         augmentation = class_settings(PACKAGE / "data/transforms.py", "Augmentation", "data.augmentation")
         filled = [replace(c, children=augmentation) if c.name == "augmentation" else c for c in setting.children]
@@ -113,7 +144,8 @@ def _with_plugins(setting: Setting) -> Setting:
     if setting.key not in GROUPS:
         return setting
     package, entry = GROUPS[setting.key]
-    plugins = [plugin_setting(path, f"{setting.key}.{name}", entry) for name, path in plugin_files(package).items()]
+    files = {**plugin_files(package), **outside}
+    plugins = [plugin_setting(path, f"{setting.key}.{name}", entry) for name, path in files.items()]
     return replace(setting, values="", default="", children=tuple(plugins))
 
 
