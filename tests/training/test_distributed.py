@@ -142,6 +142,7 @@ def losses(run: Path) -> dict[int, dict[str, float]]:
     }
 
 
+@pytest.mark.slow
 def test_every_exact_term_has_the_loss_and_the_gradient_of_the_whole_batch(two) -> None:
     """Also where one process has no annotated voxel and the other no slot that a network can see."""
     first, second = two("-c", TERMS, "prototype_contrast")
@@ -155,6 +156,7 @@ def test_every_exact_term_has_the_loss_and_the_gradient_of_the_whole_batch(two) 
         assert size > 0, f"{name}: nothing was compared"
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_doubled_batch(make_dataset, make_recipe, tmp_path: Path) -> None:
     recipe, words = make_recipe(make_dataset()), [*SMALL, "training.iterations=12"]
     alone, both = tmp_path / "alone", tmp_path / "both"
