@@ -11,29 +11,32 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.volumeutils import apply_read_scaling
 
 from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import Spacing, Triple
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
+from wsseg.volumes.forms import StoredForms
+from wsseg.volumes.header import Header, check_affine, check_memory, check_surplus, read_header
 from wsseg.volumes.slices import thick_axis
 from wsseg.volumes.types import Array
 
 ENDINGS = (".nii.gz", ".nii")
 """File name endings of images and label maps."""
 _UNCHANGED = np.array([[0.0, 1], [1, 1], [2, 1]])
-MAXIMUM_VOXELS = 2**31
 CORNER_TOLERANCE_VOXELS = 0.1
-SENSIBLE_SPACING_MM = (1e-5, 1e3)
-_DEFLATE_LIMIT = 1032
-"""Largest possible compression ratio of gzip."""
+_CHUNK = 2**20
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+_QOFFSET = ("qoffset_x", "qoffset_y", "qoffset_z")
+_SROW = ("srow_x", "srow_y", "srow_z")
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,15 @@ class Grid:
         shape: Voxels along x, y, z of the working order.
         affine: (4, 4), voxel index -> mm (RAS), in the working order.
         disk_shape: Voxels in the file's own axis order.
-        disk_affine: (4, 4), the file's own.
+        disk_affine: (4, 4), the file's own, in mm.
+        forms: The geometry fields of the file's header, which `write` writes back; None if it is no NIfTI file.
     """
 
     shape: Triple
     affine: Array
     disk_shape: Triple
     disk_affine: Array
+    forms: StoredForms | None = field(default=None, kw_only=True)
 
     @property
     def spacing_mm(self) -> Spacing:
@@ -111,11 +116,13 @@ def read(path: Path, axes: AxisOrder = CANONICAL) -> Volume:
     Raises:
         DataError: The file is missing, truncated, corrupt, not 3D, or its header is invalid.
     """
-    image, grid = _open(path, axes)
+    header, grid = _open(path, axes)
     try:
-        array = _voxels(path, image).reshape(grid.disk_shape)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        array = _voxels(path, header)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt ({_one_line(error)}): copy it again") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: its {header.shape} voxels do not fit into memory: crop or resample it") from error
     return _in_working_order(array, grid)
 
 
@@ -131,7 +138,7 @@ def canonical(path: Path, array: Array, affine: Array, axes: AxisOrder = CANONIC
     Raises:
         DataError: The affine is invalid.
     """
-    _check_affine(path, affine)
+    check_affine(path, affine)
     i, j, k = array.shape
     return _in_working_order(array, grid_of((i, j, k), affine, axes))
 
@@ -148,8 +155,9 @@ def as_on_disk(array: Array, grid: Grid) -> Array:
 def write(path: Path, array: Array, grid: Grid) -> None:
     """Write an array of the working order in the axis order and with the affine of the file that `grid` is from.
 
-    The file appears whole or not at all. NIfTI has no bool and no float16: they are written as uint8 and
-    float32.
+    The geometry fields of that file's header are written as they were, so every reader sees both files at one place,
+    whichever form it prefers. The file appears whole or not at all. NIfTI has no bool and no float16: they are written
+    as uint8 and float32.
 
     Raises:
         ValueError: The array is not of the grid's shape, or the path ends neither in .nii nor in .nii.gz.
@@ -157,10 +165,27 @@ def write(path: Path, array: Array, grid: Grid) -> None:
     if not path.name.endswith(ENDINGS):
         raise ValueError(f"{path} ends neither in .nii nor in .nii.gz")
     kind = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
-    image = nib.Nifti1Image(as_on_disk(array.astype(kind, copy=False), grid), grid.disk_affine)
-    image.header.set_xyzt_units("mm")
+    image = _image(as_on_disk(array.astype(kind, copy=False), grid), grid)
     with whole_file(path) as partial:
         nib.save(image, partial)
+
+
+def _image(voxels: Array, grid: Grid) -> Any:
+    """Return voxels in the axis order of the file of a grid as an image with the geometry fields of that file."""
+    forms = grid.forms
+    if forms is None:
+        image = nib.Nifti1Image(voxels, grid.disk_affine)
+        image.header.set_xyzt_units("mm")
+        return image
+    kind = nib.Nifti2Image if forms.version == 2 else nib.Nifti1Image
+    header = kind.header_class()
+    header.set_data_dtype(voxels.dtype)
+    header["pixdim"][:4], header["xyzt_units"] = forms.pixdim, forms.units
+    header["qform_code"], header["sform_code"] = forms.qform_code, forms.sform_code
+    for names, values in ((_QUATERNION, forms.quaternion), (_QOFFSET, forms.qoffset), (_SROW, forms.srow)):
+        for name, value in zip(names, values, strict=True):
+            header[name] = value
+    return kind(voxels, None, header)  # an affine would overwrite the forms
 
 
 def _in_working_order(array: Array, grid: Grid) -> Volume:
@@ -198,67 +223,34 @@ def _orientation(grid: Grid) -> Array:
     return np.asarray(io_orientation(np.linalg.inv(grid.affine) @ grid.disk_affine))
 
 
-def _open(path: Path, axes: AxisOrder) -> tuple[Any, Grid]:
-    """Open a file and check its header; no voxel is read."""
+def _open(path: Path, axes: AxisOrder) -> tuple[Header, Grid]:
+    """Read and check the header of a file; no voxel is read."""
     if not path.name.endswith(ENDINGS):
         raise DataError(f"{path}: expected a file that ends in .nii or .nii.gz: convert it")
-    try:
-        image = nib.load(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except Exception as error:  # nibabel raises many types for a broken header
-        raise DataError(f"{path}: not a readable NIfTI volume ({_one_line(error)}): export it again") from error
-    shape, affine = tuple(int(n) for n in image.shape), np.asarray(image.affine, float)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 1:
-        raise DataError(
-            f"{path}: has shape {shape}, expected three axes of at least one voxel: export one volume per file"
-        )
-    if np.prod(shape, dtype=float) > MAXIMUM_VOXELS:
-        raise DataError(f"{path}: its header claims {shape} voxels, more than {MAXIMUM_VOXELS}: the header is damaged")
-    _check_voxels(path, image)
-    _check_affine(path, affine)
-    return image, grid_of((shape[0], shape[1], shape[2]), affine, axes)
+    header = read_header(path)
+    grid = grid_of(header.shape, header.forms.affine(header.shape), axes)
+    return header, replace(grid, forms=header.forms)
 
 
-def _check_voxels(path: Path, image: Any) -> None:
-    """Raise DataError if the voxel type is not supported, or the file is shorter than its header claims."""
-    kind = image.get_data_dtype()
-    if kind.kind not in "iuf" or kind.itemsize > 8:
-        raise DataError(f"{path}: its voxels are of type {kind}, expected one real number per voxel: export it again")
-    claimed, size = image.dataobj.offset + math.prod(image.shape) * kind.itemsize, path.stat().st_size
-    possible = size * _DEFLATE_LIMIT if path.suffix == ".gz" else size
-    if claimed > possible:
-        raise DataError(
-            f"{path}: truncated: {size} bytes cannot hold the {claimed} that its header claims: copy it again"
-        )
-
-
-def _check_affine(path: Path, affine: Array) -> None:
-    """Raise DataError if the affine is not finite, has an implausible voxel size, or is singular."""
-    if not np.isfinite(affine).all():
-        raise DataError(f"{path}: its affine is not finite: correct the header (sform/qform)")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    low, high = SENSIBLE_SPACING_MM
-    if not ((low < spacing) & (spacing < high)).all():
-        raise DataError(
-            f"{path}: its voxels measure {spacing} mm, expected {low} to {high}: correct the header (pixdim)"
-        )
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-4:
-        raise DataError(f"{path}: its affine is singular: correct the header (sform/qform)")
-
-
-def _voxels(path: Path, image: Any) -> Array:
-    """Read all voxels, and a compressed file to its end, so that its checksum is verified."""
-    if path.suffix != ".gz":
-        array: Array = np.asanyarray(image.dataobj)
-        return array
-    with gzip.open(path) as stream:
-        array = np.asanyarray(type(image).from_stream(stream).dataobj)
-        while stream.read(2**20):
-            pass
-    return array
+def _voxels(path: Path, header: Header) -> Array:
+    """Read all voxels, and the file to its end, so that surplus bytes are found and its checksum is verified."""
+    check_memory(path, header)
+    voxels = np.empty(math.prod(header.shape), header.dtype)
+    content = voxels.view(np.uint8)
+    filled, surplus = 0, 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        stream.seek(header.offset)
+        while filled < len(content):
+            chunk = stream.read(min(_CHUNK, len(content) - filled))
+            if not chunk:
+                raise EOFError(f"{filled} of {len(content)} bytes of voxels")
+            content[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            filled += len(chunk)
+        while chunk := stream.read(_CHUNK):
+            surplus += len(chunk)
+    check_surplus(path, header, surplus)
+    scaled: Array = apply_read_scaling(voxels, np.asarray(header.slope), np.asarray(header.inter))
+    return scaled.reshape(header.shape, order="F")
 
 
 def _one_line(error: Exception) -> str:

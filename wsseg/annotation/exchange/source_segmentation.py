@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import HIGHEST, LOWEST
-from wsseg.volumes.nifti import MAXIMUM_VOXELS, Grid
+from wsseg.volumes.header import MAXIMUM_VOXELS
+from wsseg.volumes.nifti import Grid
 
 StoredValues = npt.NDArray[np.integer[Any]]
 """(X, Y, Z) values of a label map as its file has them."""
