@@ -18,7 +18,6 @@ from wsseg.core.errors import DataError, RecipeError
 from wsseg.evaluation.comparison import paired
 from wsseg.evaluation.comparison.paired import ScoredRun
 from wsseg.evaluation.scoring import Row
-from wsseg.tracking.locks import try_lock
 
 RUNNER = CliRunner()
 
@@ -238,10 +237,17 @@ def test_the_reference_is_what_learned_from_masks(two, tmp_path: Path, make_run)
 def test_a_report_is_written_by_one_call_at_a_time(two, tmp_path: Path, make_run, recorder) -> None:
     clean = {name: {"patient": name, "for": ["scoring"]} for name in "abc"}
     runs = [str(make_run(tmp_path / recipe.stem, recipe, clean, 0.5)) for recipe in two]
-    out, locks = tmp_path / "out", []
+    out, refused = tmp_path / "out", []
     request = ComparisonRequest(candidates=read_candidates(runs), out=out)
-    compare.compare(request, "", recorder, lambda comparison: locks.append(try_lock(out / ".lock")) or [])
-    assert locks == [None], "another call waits until this one has written"
+
+    def again(comparison: object) -> list:
+        with pytest.raises(DataError) as caught:
+            compare.compare(request, "", recorder)
+        refused.append(caught.value.faults[0])
+        return []
+
+    compare.compare(request, "", recorder, again)
+    assert f"{out}: in use by process {os.getpid()}" in refused[0] and "comparing there since" in refused[0]
 
 
 def stands_in_mlflow(out: Path) -> None:

@@ -15,6 +15,7 @@ from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
 from wsseg.data import store as cache
+from wsseg.data.cache_entry import CachedCase
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
 from wsseg.dataset.folder import Dataset, read_dataset, scan_dataset
@@ -38,8 +39,8 @@ class PreparedData:
 
     dataset: Dataset
     split: Split
-    training: tuple[cache.CachedCase, ...]
-    held_out: tuple[cache.CachedCase, ...]
+    training: tuple[CachedCase, ...]
+    held_out: tuple[CachedCase, ...]
     fingerprint: Fingerprint
     preprocessing: Preprocessing
 
@@ -79,8 +80,14 @@ def wanted_modalities(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(name for entry in recipe.networks.values() for name in entry.reads))
 
 
-def prepare(recipe: Recipe, report: Reporter) -> PreparedData:
+def prepare(recipe: Recipe, report: Reporter, *, verify: bool = True, deep: bool = False) -> PreparedData:
     """Read, check and preprocess all cases of a recipe's dataset except those of imagesTs.
+
+    Args:
+        recipe: The recipe.
+        report: Shows progress and messages.
+        verify: Check the content of the cache, see `store`.
+        deep: Read every file of the dataset again, see `store`.
 
     Raises:
         DataError: With all faults of all files.
@@ -88,10 +95,11 @@ def prepare(recipe: Recipe, report: Reporter) -> PreparedData:
     dataset = open_dataset(recipe.data, wanted_modalities(recipe), report)
     fold = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
     spacing = recipe.data.spacing_mm or median_spacing(fold.training)
-    stored: dict[str, cache.CachedCase] = {}
+    stored: dict[str, CachedCase] = {}
     faults: list[str] = []
     with collecting(faults):
-        stored |= {s.case.name: s for s in cache.store(dataset, [*fold.training, *fold.held_out], spacing, report)}
+        cases = [*fold.training, *fold.held_out]
+        stored |= {s.case.name: s for s in cache.store(dataset, cases, spacing, report, verify=verify, deep=deep)}
     if faults := faults + reference_faults(dataset, fold.held_out, report):
         raise DataError(faults)
     training = tuple(stored[case.name] for case in fold.training)

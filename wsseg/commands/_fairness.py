@@ -86,7 +86,7 @@ def _patients(name: str, recipes: Mapping[str, Recipe], runs: Runs) -> dict[str,
     """Return case -> patient of a candidate's dataset."""
     if name in recipes:
         return {case.name: case.patient for case in dataset_of(recipes[name]).training}
-    plan = RunFolder(next(iter(runs[name]))).read("plan.json")
+    plan = RunFolder(next(iter(runs[name]))).read("plan.json", "training", "held_out")
     return {**plan["training"], **plan["held_out"]}
 
 

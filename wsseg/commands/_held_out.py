@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from wsseg.commands._overlay import draw_case
 from wsseg.commands._run_context import RunContext
+from wsseg.data.cache_entry import CachedCase
 from wsseg.data.loading import load_reference
-from wsseg.data.store import CachedCase
 from wsseg.evaluation import scoring
 from wsseg.prediction.predictor import Predictor, label_map
 from wsseg.tracking.tracker import Tracker
@@ -58,7 +58,7 @@ class HeldOutCases:
             self.tracker.metrics({f"final/{k}": v for k, v in means.items()}, recipe.training.iterations)
         else:
             report.say("no case was held out (data.fold is empty), so there are no scores")
-        run.write("finished.json", {"iterations": recipe.training.iterations, "scores": means})
+        run.finish(recipe.training.iterations, means)
 
     def _score_case(self, predictor: Predictor, cached: CachedCase, draw: bool) -> list[scoring.Row]:
         """Predict one case, write its label map and figure, and score it if it has a dense reference."""

@@ -22,7 +22,8 @@ from wsseg.dataset.folder import Dataset
 from wsseg.evaluation.comparison import figures
 from wsseg.evaluation.comparison.document import ReportSection
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
-from wsseg.tracking.record import RECORD, number, read_lines
+from wsseg.tracking.lines import read_lines
+from wsseg.tracking.record import RECORD, number
 from wsseg.volumes import nifti
 
 STROKES = "scribblesTr"
@@ -45,7 +46,7 @@ def annotation_minutes(runs: Sequence[Path]) -> float | None:
 
 
 def _minutes_of_run(run: Path) -> float | None:
-    data, training = recipe_of(run).data, RunFolder(run).read("plan.json")["training"]
+    data, training = recipe_of(run).data, RunFolder(run).read("plan.json", "training")["training"]
     root = find_root(data.root, Silent())
     protocol: CaseProtocol | None = SparseSlices(name=DENSE, every=1) if data.annotation == DENSE else None
     if data.root.startswith(PHANTOM) and data.annotation == STROKES:

@@ -33,9 +33,11 @@ def read_with_data_faults(path: Path, overrides: Sequence[str], report: Reporter
 
 
 def prepare_training(
-    recipe: Recipe, report: Reporter, world: Runtime = ALONE
+    recipe: Recipe, report: Reporter, world: Runtime = ALONE, *, deep: bool = False
 ) -> tuple[Recipe, PreparedData, TrainingParts]:
     """Do everything that precedes the first iteration of a training, and report a description of the data.
+
+    With `deep` every file of the dataset is read again, also one that has not changed since an earlier start.
 
     Returns:
         The recipe completed by `autoconfigure.plan`, the preprocessed data, and networks, terms and batches.
@@ -43,7 +45,7 @@ def prepare_training(
     Raises:
         FaultsError: With all faults of the first of these steps that has any.
     """
-    prepared = prepare(recipe, report)
+    prepared = prepare(recipe, report, verify=world.local_rank == 0, deep=deep)
     describe_data(recipe, prepared, report)
     recipe = autoconfigure.plan(recipe, prepared, report)
     return recipe, prepared, make_parts(recipe, prepared, world)

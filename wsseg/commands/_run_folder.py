@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from wsseg.commands._run_files import OPENED, SCORE_AGAIN, file_hashes, read_run_file, sha256
 from wsseg.core.errors import DataError, RecipeError, and_more
-from wsseg.core.files import write_safely
+from wsseg.core.files import sweep, write_safely
+from wsseg.core.locks import claim
 from wsseg.core.reporter import Reporter
-from wsseg.data.store import CachedCase
+from wsseg.core.sealed import sealed_json, write_with_sidecar
+from wsseg.data.cache_entry import CachedCase
 from wsseg.evaluation.scoring import Row, read_csv
 from wsseg.recipe.outside import OutsidePlugin, faults_against
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
+
+WRITTEN_FOLDERS = ("checkpoints", "predictions", "overlays", "plugins")
+"""Folders of a run in which a killed training may leave incomplete files."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class RunFolder:
 
     Files: recipe.yaml (as typed), resolved.json (with every default), plan.json (split, fingerprint, preprocessing,
     planned settings), opened.json (each opened case and its purposes), record.jsonl (everything that was logged),
-    checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json.
+    checkpoints/, weights.safetensors + weights.json, predictions/, overlays/, scores.csv, finished.json. The JSON files
+    hold a checksum of themselves; finished.json also holds those of the other files.
 
     Attributes:
         path: The directory.
@@ -35,39 +43,64 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def open(recipe: Recipe, run_dir: Path | None, resume: bool, report: Reporter) -> RunFolder:
-        """Begin a run, or continue one.
+    @contextmanager
+    def open(recipe: Recipe, run_dir: Path | None, resume: bool, report: Reporter) -> Iterator[RunFolder]:
+        """Begin a run, or continue one. For the body the directory belongs to this process; see `claim`.
 
         Raises:
             RecipeError: The directory holds a run and `resume` is False, or holds a run of another recipe.
+            DataError: Another process works in the directory.
         """
-        path = run_dir or _default(recipe.name, resume)
-        run = RunFolder(path)
-        if (path / "resolved.json").is_file():
-            if not resume:
-                raise RecipeError(f"{path}: holds a run already; continue it (--resume), or choose another --run-dir")
-            run._check_same(run.with_planned_settings(recipe), run.read("resolved.json"))
-            if faults := run.plugin_faults():
-                raise RecipeError(faults)
-        elif resume:
-            report.say(f"{path} holds no run yet, so a new one begins")
+        run = RunFolder(run_dir or _default(recipe.name, resume))
+        with nullcontext() if resume and run.begun and run.finished else run._claimed():
+            if run.begun:
+                if not resume:
+                    raise RecipeError(
+                        f"{run.path}: holds a run already; continue it (--resume), or choose another --run-dir"
+                    )
+                run._check_same(run.with_planned_settings(recipe), run.read("resolved.json"))
+                if faults := run.plugin_faults():
+                    raise RecipeError(faults)
+            elif any((run.path / "checkpoints").glob("iteration_*")):
+                raise RecipeError(
+                    f"{run.path / 'resolved.json'}: is missing, but there are checkpoints of a run; restore it from a "
+                    "copy, or choose another --run-dir"
+                )
+            elif resume:
+                report.say(f"{run.path} holds no run yet, so a new one begins")
+            yield run
+
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """Claim the directory, which is made if it is missing, and remove what killed processes left in it."""
         try:
-            path.mkdir(parents=True, exist_ok=run_dir is not None or resume)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RecipeError(f"{path}: cannot be made ({error}); choose another --run-dir") from error
-        return run
+            raise RecipeError(f"{self.path}: cannot be made ({error}); choose another --run-dir") from error
+        with claim(self.path, "training"):
+            for folder in (self.path, *(self.path / name for name in WRITTEN_FOLDERS)):
+                sweep(folder)
+            yield
+
+    @property
+    def begun(self) -> bool:
+        """Whether the directory holds a run."""
+        return (self.path / "resolved.json").is_file()
 
     def with_planned_settings(self, recipe: Recipe) -> Recipe:
         """Return the recipe completed by the settings that were planned when the run started."""
-        if not (self.path / "resolved.json").is_file() or not (self.path / "plan.json").is_file():
+        if not self.begun or not (self.path / "plan.json").is_file():
             return recipe
         planned = self.read("plan.json").get("planned", {})
         return recipe.completed(planned.get("patch_size"), planned.get("features", {}))
 
     @property
     def finished(self) -> bool:
-        """Whether the run has been trained and scored."""
-        return (self.path / "finished.json").is_file()
+        """Whether the run has been trained and scored. Raises RecipeError if finished.json is damaged."""
+        if not (self.path / "finished.json").is_file():
+            return False
+        self.read("finished.json")
+        return True
 
     @property
     def scores(self) -> list[Row]:
@@ -78,22 +111,46 @@ class RunFolder:
         """
         if not self.finished:
             raise DataError(f"{self.path}: has not finished; continue it (wsseg train ... --resume)")
+        if faults := self.damaged_files("scores.csv", "predictions/"):
+            raise DataError(faults)
         path = self.path / "scores.csv"
         return read_csv(path) if path.is_file() else []
 
-    def write(self, name: str, content: Any) -> Path:
-        """Write plain data as JSON."""
+    def damaged_files(self, *names: str) -> list[str]:
+        """Return a fault for each file of the finished run that has changed since.
+
+        Args:
+            names: Beginnings of the paths to check; none checks all files that finished.json lists.
+        """
+        hashes = self.read("finished.json").get("sha256", {})
+        chosen = [name for name in hashes if name.startswith(names or "")]
+        missing = [name for name in chosen if not (self.path / name).is_file()]
+        changed = [name for name in chosen if name not in missing and sha256(self.path / name) != hashes[name]]
+        return [
+            *(f"{self.path / name}: is missing; {SCORE_AGAIN}" for name in missing),
+            *(f"{self.path / name}: damaged (its checksum differs); {SCORE_AGAIN}" for name in changed),
+        ]
+
+    def finish(self, iterations: int, scores: Mapping[str, float]) -> None:
+        """Write finished.json: the mean scores, and a checksum of every file that does not change any more."""
+        self.write("finished.json", {"iterations": iterations, "scores": scores, "sha256": file_hashes(self.path)})
+
+    def write(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write plain data as JSON with a checksum."""
         path = self.path / name
-        write_safely(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        if name == OPENED:  # its keys are cases
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            write_with_sidecar(path, text.encode("utf-8", "backslashreplace"))
+        else:
+            write_safely(path, sealed_json(content))
         return path
 
-    def read(self, name: str) -> dict[str, Any]:
-        """Read a file that `write` wrote. Raises RecipeError if it is damaged."""
+    def read(self, name: str, *keys: str) -> dict[str, Any]:
+        """Read a file that `write` wrote. Raises RecipeError if it is damaged, or lacks one of `keys`."""
         try:
-            content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecipeError(f"{self.path / name}: cannot be read ({error}); begin a new run") from error
-        return content
+            return read_run_file(self.path / name, keys)
+        except DataError as error:
+            raise RecipeError(error.faults) from error
 
     def write_plan(self, plan: Mapping[str, Any]) -> Path:
         """Write plan.json, after `check_plan`."""
@@ -125,11 +182,11 @@ class RunFolder:
 
     def note_opened(self, cases: Iterable[CachedCase], purpose: Literal["training", "validation", "scoring"]) -> None:
         """Add cases and the purpose they were opened for to opened.json; `compare` rejects runs with test leakage."""
-        entries = self.read("opened.json") if (self.path / "opened.json").is_file() else {}
+        entries = self.read(OPENED) if (self.path / OPENED).is_file() else {}
         for case in (stored.case for stored in cases):
             entry = entries.setdefault(case.name, {"patient": case.patient, "for": []})
             entry["for"] = sorted({*entry["for"], purpose})
-        self.write("opened.json", entries)
+        self.write(OPENED, entries)
 
     def write_plugins(self, plugins: Sequence[OutsidePlugin]) -> list[Path]:
         """Write name, version and sha256 of external plug-ins, and a copy of those that are single files."""

@@ -10,12 +10,12 @@ from wsseg.commands._run_folder import RunFolder
 from wsseg.core.errors import DataError, RecipeError
 from wsseg.core.reporter import Silent
 from wsseg.dataset.folder import Dataset
-from wsseg.evaluation import scoring
 from wsseg.evaluation.comparison.admission import refusals
 from wsseg.evaluation.comparison.paired import ScoredRun
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
-from wsseg.tracking.record import RECORD, read_lines, versions
+from wsseg.tracking.lines import read_lines, state_of
+from wsseg.tracking.record import RECORD, versions
 
 DENSE = "labelsTr"
 
@@ -51,7 +51,7 @@ def read_runs(folders: Mapping[str, Sequence[Path]]) -> list[tuple[ScoredRun, Pa
                 faults.append(f"{path}: has no scores.csv, as no fold was held out; set data.fold and train again")
                 continue
             opened = run.read("opened.json") if (path / "opened.json").is_file() else {}
-            rows = scoring.read_csv(path / "scores.csv")
+            rows = run.scores
             faults += refusals(str(path), opened, {row.case for row in rows if row.dice is not None})
             patients = {case: str(entry["patient"]) for case, entry in opened.items() if "scoring" in entry["for"]}
             recipe = recipe_of(path)
@@ -68,6 +68,12 @@ def default_reference(folders: Mapping[str, Sequence[Path]]) -> str:
         if paths and recipe_of(paths[0]).data.annotation == DENSE:
             return name
     return next(iter(folders))
+
+
+def damaged_records(runs: Sequence[Path]) -> list[str]:
+    """Return a sentence for each run whose record has damaged lines."""
+    states = (state_of(run / RECORD) for run in runs if (run / RECORD).is_file())
+    return [state.fault for state in states if state.fault]
 
 
 def recorded_versions(runs: Sequence[Path]) -> dict[str, list[str]]:

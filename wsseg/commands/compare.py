@@ -5,16 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wsseg.commands._candidates import Candidate, plan_tasks
 from wsseg.commands._illustrate import illustrate
 from wsseg.commands._run_folder import RunFolder
-from wsseg.commands._runs import DENSE, dataset_of, default_reference, read_runs, recipe_of, recorded_versions
+from wsseg.commands._runs import (
+    DENSE,
+    damaged_records,
+    dataset_of,
+    default_reference,
+    read_runs,
+    recipe_of,
+    recorded_versions,
+)
 from wsseg.core.errors import DataError
-from wsseg.core.files import write_safely
+from wsseg.core.files import sweep, write_safely
+from wsseg.core.locks import claim
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.unused import unused_lines
 from wsseg.evaluation import scoring
@@ -24,8 +33,8 @@ from wsseg.evaluation.comparison.document import ReportSection
 from wsseg.evaluation.comparison.paired import Comparison, ScoredRun
 from wsseg.evaluation.comparison.report import ComparisonFacts
 from wsseg.executors.scheduler import run_tasks
+from wsseg.executors.tasks import Task
 from wsseg.recipe.reading import read_recipe
-from wsseg.tracking.locks import exclusive
 from wsseg.tracking.record import RECORD, git_commit, versions
 from wsseg.tracking.tracker import Tracker
 
@@ -83,18 +92,30 @@ def compare(
     if not all(task.done.is_file() for task in tasks.values()):
         _check_references(candidates)
     _say_what_is_left_out(candidates, report)
+    with claim(request.out, "comparing"):
+        for folder in (request.out, request.out / "figures"):
+            sweep(folder)
+        return _train_and_compare(request, tasks, command, report, extra_sections)
+
+
+def _train_and_compare(
+    request: ComparisonRequest, tasks: Mapping[tuple[str, int, int], Task], command: str, report: Reporter,
+    extra_sections: Sections,
+) -> Comparison:  # fmt: skip
+    """Train the missing runs, compare all of them and write the result."""
     execution = request.execution
     outcomes = run_tasks(list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report)
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
     if failed:
         raise DataError([*failed, "finished runs are kept: repeat the command to continue with the others"])
-    folders: dict[str, list[Path]] = {candidate.name: list(candidate.runs) for candidate in candidates}
+    folders: dict[str, list[Path]] = {candidate.name: list(candidate.runs) for candidate in request.candidates}
     for (name, _, _), task in tasks.items():
         folders[name].append(task.folder)
     runs = read_runs(folders)
+    for sentence in damaged_records([path for _, path in runs]):
+        report.say(sentence)
     comparison = paired.compare([run for run, _ in runs], request.against or default_reference(folders))
-    with exclusive(request.out):  # two calls that waited for the same last run would write at the same moment
-        _write(request.out, comparison, runs, command, report, extra_sections)
+    _write(request.out, comparison, runs, command, report, extra_sections)
     return comparison
 
 
@@ -186,7 +207,7 @@ def _track(
 def _facts(runs: Sequence[tuple[ScoredRun, Path]], command: str) -> ComparisonFacts:
     """Return how the runs were made, from their own files."""
     recipes = [recipe_of(path) for _, path in runs]
-    plans = [RunFolder(path).read("plan.json") for _, path in runs]
+    plans = [RunFolder(path).read("plan.json", "dataset", "content") for _, path in runs]
     content = sorted({item for plan in plans for item in plan["content"].items()})
     data = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     recorded = recorded_versions([path for _, path in runs])

@@ -9,6 +9,7 @@ from wsseg.assembly.model import Model, load_model
 from wsseg.checking.training_range import oddities
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting
+from wsseg.core.locks import claim
 from wsseg.core.reporter import Reporter
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import CaseInMemory, load_case
@@ -59,7 +60,7 @@ def predict(
     label_maps: dict[str, Path] = {}
     odd: list[str] = []
     faults: list[str] = []
-    with report.progress("predicting", len(cases)) as bar:
+    with claim(out, "predicting"), report.progress("predicting", len(cases)) as bar:
         for case in cases:
             bar.advance(case.name)
             with collecting(faults):

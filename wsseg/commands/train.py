@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,12 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
     Raises:
         FaultsError: With all faults of the recipe and its data. Nothing was written.
     """
-    with join_processes() as world:
+    with join_processes() as world, ExitStack() as claims:
         report = report if world.rank == 0 else Silent()
         with world.rank_zero_first():
             typed = read_with_data_faults(path, overrides, report)
-            run = RunFolder(
-                Path(world.broadcast_text("run", lambda: str(RunFolder.open(typed, run_dir, resume, report).path)))
-            )
+            opened = RunFolder.open(typed, run_dir, resume, report)  # rank 0 claims the directory for all
+            run = RunFolder(Path(world.broadcast_text("run", lambda: str(claims.enter_context(opened).path))))
             context = None
             if not run.finished:
                 recipe, prepared, parts = prepare_training(run.with_planned_settings(typed), report, world)

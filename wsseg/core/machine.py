@@ -1,10 +1,40 @@
-"""The machine that this process runs on."""
+"""The machine that this process runs on, and its other processes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
+from functools import cache
+from pathlib import Path
 
 
 def own_cores() -> list[int]:
     """Return the numbers of the CPU cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+@cache
+def process_space() -> str:
+    """Return 8 hexadecimal digits for the host and its pid namespace: within one space, a pid names one process."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())  # containers may share the host's name, not its pids
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
+def is_running(pid: int, since: float) -> bool:
+    """Return whether a process of this pid runs and was started before `since`, in seconds since 1970.
+
+    A later start means that the process of that time has ended and its number was given to another.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

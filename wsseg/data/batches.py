@@ -14,8 +14,8 @@ import torch
 from wsseg.core.cases import IGNORE, Spacing, Triple
 from wsseg.core.contracts import Batch
 from wsseg.core.errors import DataError
+from wsseg.data.cache_entry import CachedCase
 from wsseg.data.fingerprint import Preprocessing
-from wsseg.data.store import CachedCase
 from wsseg.data.transforms import Augmentation, augment, margin
 from wsseg.volumes.resample import darkest
 from wsseg.volumes.types import Array

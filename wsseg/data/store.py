@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict
 
 from wsseg.core.cases import Case, Spacing
-from wsseg.core.errors import DataError, collecting
-from wsseg.core.files import whole_folder
+from wsseg.core.errors import DataError, and_more, collecting
+from wsseg.core.files import sweep, whole_folder
 from wsseg.core.machine import own_cores
 from wsseg.core.reporter import Reporter
+from wsseg.data.cache_entry import IMAGE, LABEL, SITES, CachedCase, StoredMeta, read_meta, write_meta
+from wsseg.data.content_hashes import ContentHashes
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
-from wsseg.data.loading import load_case
+from wsseg.data.loading import CaseInMemory, load_case
 from wsseg.dataset.folder import Dataset
 from wsseg.volumes import resample_labels
 from wsseg.volumes.types import Array
@@ -32,83 +32,59 @@ SITES_PER_CLASS = 20_000
 """Largest number of positions stored per class."""
 
 
-class StoredMeta(BaseModel):
-    """Description of a cached case, readable without its volumes.
-
-    The fields from `annotated` to `parts_lost` hold one number per class; None where the case has no annotation.
-
-    Attributes:
-        shape: Voxels of the resampled volume.
-        disk_spacing_mm: Voxel size of the files along x, y, z, canonical (RAS).
-        spacing_mm: Voxel size of the resampled volume.
-        present: Whether the case has each modality.
-        annotated: Annotated voxels in the file.
-        surviving: Annotated voxels after resampling.
-        kept: See `resample_labels.Survival`, as are `parts` and `parts_lost` (its `lost`).
-        intensities: See `sample_intensities`.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    shape: tuple[int, int, int]
-    disk_spacing_mm: Spacing
-    spacing_mm: Spacing
-    present: tuple[bool, ...]
-    annotated: tuple[int, ...] | None
-    surviving: tuple[int, ...] | None
-    kept: tuple[int, ...] | None
-    parts: tuple[int, ...] | None
-    parts_lost: tuple[int, ...] | None
-    intensities: dict[str, dict[str, list[float]]]
-
-
-@dataclass(frozen=True)
-class CachedCase:
-    """A case in the cache: image (M, X, Y, Z) float16, label (X, Y, Z) uint8, and positions of annotated voxels."""
-
-    case: Case
-    folder: Path
-    meta: StoredMeta
-
-    def image(self) -> Array:
-        """Return the memory-mapped image: reading a patch reads no other part of the file."""
-        mapped: Array = np.load(self.folder / "image.npy", mmap_mode="r")
-        return mapped
-
-    def label(self) -> Array | None:
-        """Return the memory-mapped label; None where the case has no annotation."""
-        if self.meta.annotated is None:
-            return None
-        mapped: Array = np.load(self.folder / "label.npy", mmap_mode="r")
-        return mapped
-
-    def sites(self) -> list[Array]:
-        """Return positions (n, 3) of annotated voxels of each class: all, or a random sample of `SITES_PER_CLASS`."""
-        with np.load(self.folder / "sites.npz") as stored:
-            return [stored[str(c)] for c in range(len(stored.files))]
-
-
 def cache_folder() -> Path:
     """Return the cache folder: $WSSEG_CACHE, by default `wsseg` in the cache directory of the user."""
     return Path(os.environ.get("WSSEG_CACHE") or user_cache_path("wsseg", appauthor=False))
 
 
 def store(
-    dataset: Dataset, cases: Sequence[Case], spacing_mm: Spacing, report: Reporter, folder: Path | None = None
+    dataset: Dataset,
+    cases: Sequence[Case],
+    spacing_mm: Spacing,
+    report: Reporter,
+    folder: Path | None = None,
+    *,
+    verify: bool = True,
+    deep: bool = False,
 ) -> tuple[CachedCase, ...]:
     """Preprocess the cases that are not in the cache yet, several at a time, and return all cases.
+
+    A case whose files in the cache are damaged is preprocessed again, with a message. Cases with the same image are
+    reported.
+
+    Args:
+        dataset: The dataset.
+        cases: Its cases to prepare.
+        spacing_mm: The voxel size to bring them to.
+        report: Shows progress and messages.
+        folder: The cache, by default `store` in `cache_folder`.
+        verify: Check the content of every file of the cache; False where another process has just done so.
+        deep: Also read files of the dataset whose size, time and inode are those of an earlier start.
 
     Raises:
         DataError: With the faults of every case.
     """
     folder = folder or cache_folder() / "store"
+    index = hashlib.sha256(os.fsencode(dataset.root.absolute())).hexdigest()[:16]
+    hashes = ContentHashes(folder / "hashes" / f"{index}.json", deep)
+    sweep(folder)
     faults: list[str] = []
+    messages: list[str] = []
+    contents: dict[str, list[str]] = {}
 
     def one(case: Case) -> CachedCase | None:
         with collecting(faults):
-            return _one(dataset, case, spacing_mm, folder)
+            for name, path in case.images.items():
+                if path is not None:
+                    contents.setdefault(f"{name} {hashes.sha256(path)}", []).append(case.name)
+            target = folder / _key(dataset, case, spacing_mm, hashes)
+            return CachedCase(case, target, _entry(dataset, case, spacing_mm, target, verify, messages))
         return None
 
     done = each(one, cases, "reading cases", report)
+    hashes.save()
+    for message in [*sorted(messages), *_same_content(contents), *_changed(hashes)]:
+        report.say(message)
     if faults:
         raise DataError(sorted(faults))
     return tuple(stored for stored in done if stored is not None)
@@ -124,16 +100,42 @@ def each(work: Callable[[Case], Any], cases: Sequence[Case], what: str, report: 
     return results
 
 
-def _one(dataset: Dataset, case: Case, spacing_mm: Spacing, folder: Path) -> CachedCase:
-    """Return a case from the cache, and preprocess it if it is not there yet."""
-    target = folder / _key(dataset, case, spacing_mm)
-    if not (target / "meta.json").is_file():
-        _preprocess(dataset, case, spacing_mm, target)
-    meta = StoredMeta.model_validate_json((target / "meta.json").read_bytes())
-    return CachedCase(case, target, meta)
+def _entry(
+    dataset: Dataset, case: Case, spacing_mm: Spacing, target: Path, verify: bool, messages: list[str]
+) -> StoredMeta:
+    """Return the description of a case in the cache; preprocess it if it is not there yet, or damaged."""
+    damage = ""
+    if target.exists():
+        try:
+            return read_meta(target, verify)
+        except DataError as error:
+            damage = error.faults[0]
+    loaded = load_case(case, len(dataset.classes), dataset.ignore_value)
+    try:
+        with whole_folder(target, replace=bool(damage)) as partial:
+            write_meta(partial, _fill(partial, dataset, loaded, spacing_mm))
+    except OSError as error:
+        try:
+            return read_meta(target)  # another process has stored the same case in the meantime
+        except DataError:
+            raise DataError(_not_stored(target, case, error, damage)) from error
+    if damage:
+        messages.append(f"{case.name}: its files in the cache were built again, as they were damaged: {damage}")
+    return read_meta(target, verify=False)
 
 
-def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
+def _not_stored(target: Path, case: Case, error: OSError, damage: str) -> str:
+    """Return the fault of a case that cannot be written to the cache."""
+    cause = str(error.strerror or error)
+    cause = "No space left on device" if "requested and" in cause else cause  # the words of NumPy
+    also = f", and the files that are there are damaged ({damage})" if damage else ""
+    return (
+        f"{target.parent}: {case.name} cannot be stored in the cache ({cause}){also}; free space or check the "
+        "permissions there, or set WSSEG_CACHE to another folder"
+    )
+
+
+def _key(dataset: Dataset, case: Case, spacing_mm: Spacing, hashes: ContentHashes) -> str:
     """Return a hash of the case's files and of every setting that its stored arrays depend on."""
     digest = hashlib.sha256()
     settings = [LAYOUT, spacing_mm, dataset.ignore_value, len(dataset.classes)]
@@ -142,34 +144,42 @@ def _key(dataset: Dataset, case: Case, spacing_mm: Spacing) -> str:
     for path in [*case.images.values(), case.annotation]:
         digest.update(b"|")
         if path is not None:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(hashes.sha256(path)))
     return digest.hexdigest()[:32]
 
 
-def _preprocess(dataset: Dataset, case: Case, spacing_mm: Spacing, target: Path) -> None:
-    """Write a case's folder, whole or not at all."""
-    try:
-        with whole_folder(target) as partial:
-            meta = _fill(partial, dataset, case, spacing_mm)
-            (partial / "meta.json").write_text(meta.model_dump_json())
-    except OSError:
-        if not (target / "meta.json").is_file():  # else another run has stored the same case in the meantime
-            raise
+def _same_content(contents: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a message about cases with the same image, by modality and hash -> cases."""
+    groups = sorted({tuple(sorted(cases)) for cases in contents.values() if len(cases) > 1})
+    if not groups:
+        return []
+    return [
+        f"the same image is in several cases: {and_more((' = '.join(group) for group in groups), 5)}; keep one of "
+        "each: a copy among the held-out cases makes their scores too high (`wsseg check` lists the files)"
+    ]
 
 
-def _fill(folder: Path, dataset: Dataset, case: Case, spacing_mm: Spacing) -> StoredMeta:
+def _changed(hashes: ContentHashes) -> list[str]:
+    """Return a message about files that have changed without a sign of it."""
+    if not hashes.changed:
+        return []
+    return [
+        f"other content than at an earlier start, although size, time and inode are the same: "
+        f"{and_more(sorted(hashes.changed), 5)}; compare with the original: the disk may be failing"
+    ]
+
+
+def _fill(folder: Path, dataset: Dataset, loaded: CaseInMemory, spacing_mm: Spacing) -> StoredMeta:
     """Write a case's arrays into a folder and return their description."""
     classes = len(dataset.classes)
-    loaded = load_case(case, classes, dataset.ignore_value)
     image = to_grid(loaded, {m.name: m.kind for m in dataset.modalities}, spacing_mm)
     shape = (image.shape[1], image.shape[2], image.shape[3])
     counts: dict[str, Any] = dict.fromkeys(("annotated", "surviving", "kept", "parts", "parts_lost"))
-    np.save(folder / "image.npy", image)
+    np.save(folder / IMAGE, image)
     if loaded.label is not None:
         label = resample_labels.resample_label(loaded.label, shape, classes)
-        np.save(folder / "label.npy", label)
-        _save_sites(folder / "sites.npz", label, classes)
+        np.save(folder / LABEL, label)
+        _save_sites(folder / SITES, label, classes)
         before, after = (resample_labels.count_annotated(array, classes) for array in (loaded.label, label))
         survival = resample_labels.survival(loaded.label, label, classes)
         by_name = zip(counts, (before, after, survival.kept, survival.parts, survival.lost), strict=True)

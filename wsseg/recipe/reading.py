@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsseg.core.errors import RecipeError, did_you_mean
+from wsseg.core.sealed import unsealed
 from wsseg.recipe import plugins
 from wsseg.recipe.checks import faults_of
 from wsseg.recipe.schema import SECTIONS, DataSection, NetworkEntry, Recipe
@@ -63,7 +64,7 @@ def read_data_section(path: Path, overrides: Sequence[str]) -> tuple[DataSection
 
 def recipe_from(plain: Mapping[str, Any]) -> Recipe:
     """Build a recipe from the data of `Recipe.resolved`, also from runs with old keys. Raises RecipeError."""
-    current = copy.deepcopy(plain)
+    current = copy.deepcopy(unsealed(plain))
     _rename_old_keys(current)
     recipe, faults = _validate(current)
     if recipe is None:

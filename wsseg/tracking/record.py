@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import platform
@@ -18,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsseg.tracking.lines import has_damaged_end, line_text, read_lines, state_of
 from wsseg.tracking.locks import try_lock
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class Record:
-    """The record of one run, open for writing. Each call appends a line and flushes it.
+    """The record of one run, open for writing. Each call appends a line with its number and checksum, and flushes it.
 
     A process that was killed while writing leaves an incomplete line, which is removed when the record is reopened.
     """
@@ -42,6 +42,8 @@ class Record:
     def __init__(self, run_dir: Path) -> None:
         """Open the record in `run_dir`, new or existing. Raises OSError if it cannot be written."""
         self.path = run_dir / RECORD
+        self.fault, self._number = state_of(self.path) if self.path.exists() else ("", 1)
+        """Which lines are damaged, empty if none is; and the number of the next line."""
         if self.path.exists():
             _remove_incomplete_line(self.path)
         self._file = self.path.open("ab")
@@ -56,9 +58,9 @@ class Record:
     def write(self, **line: Any) -> None:
         """Append an object, with the time. Values of types that JSON lacks are written as text."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        text = json.dumps({"time": time, **line}, ensure_ascii=False, default=str)
         with self._lock:
-            self._file.write(text.encode() + b"\n")
+            self._file.write(line_text({"time": time, **line}, self._number))
+            self._number += 1
             self._file.flush()
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
@@ -153,23 +155,6 @@ def record_lock(record: Path) -> Iterator[bool]:
             lock.release()
 
 
-def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a record from byte `start` on, each with the byte at which its line ends.
-
-    An incomplete last line and unreadable lines are skipped.
-    """
-    with path.open("rb") as file:
-        file.seek(start)
-        for text in file:
-            start += len(text)
-            try:
-                line = json.loads(text) if text.endswith(b"\n") else None
-            except ValueError:
-                continue
-            if line is not None:
-                yield start, line
-
-
 def last_step(run_dir: Path) -> int:
     """Return the last iteration in the last lines of a run's record; 0 if there is none.
 
@@ -225,5 +210,12 @@ def _json_number(value: float) -> float | str:
 
 
 def _remove_incomplete_line(path: Path) -> None:
+    """Remove the text after the last line end; if that is a whole line, end it."""
     with path.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+        text = file.read()
+        start = text.rfind(b"\n") + 1
+        if has_damaged_end(text[start:]):
+            file.seek(len(text) - 1)
+            file.write(b"\n")
+        else:
+            file.truncate(start)

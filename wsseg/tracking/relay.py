@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wsseg.tracking.address import is_server, public, reason
-from wsseg.tracking.record import read_lines
+from wsseg.tracking.lines import read_lines
 from wsseg.tracking.sending import RunIds, RunStore, Sender
 
 EVERY_S, RETRY_S, PROBE_S = 1.0, 5.0, 60.0

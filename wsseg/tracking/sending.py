@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
+from wsseg.core.sealed import read_sealed, sealed_json
 from wsseg.tracking.address import public, reason
-from wsseg.tracking.record import RECORD, child_in, children_of, identity, number, read_lines
+from wsseg.tracking.lines import read_lines
+from wsseg.tracking.record import RECORD, child_in, children_of, identity, number
 
 STATE = "mlflow.json"
 BATCH = 1000
@@ -78,7 +80,7 @@ class Sender:
         """Create a sender; `say` is called for the first file that the store rejects."""
         self._record, self._store, self._say = record, store, say
         self._state = record.parent / STATE
-        state, self._elsewhere = _read_state(record.parent, store.uri)
+        state, self._elsewhere = _read_state(record.parent, store.uri, say)
         self.run_ids = RunIds(state["experiment_id"], state["run_id"]) if state.get("run_id") else None
         """Ids of the run in the store; None until it is created."""
         self.children: dict[str, RunIds] = {}
@@ -96,6 +98,10 @@ class Sender:
         """Send the lines of the record that were not sent yet; `advance` is called for each of them."""
         if not self._connected:
             self._connect()
+        if not self.run_ids:
+            opened = (line for _, line in read_lines(self._record) if line.get("event") == "opened")
+            for line in islice(opened, 1):  # not always the first line, which may be damaged
+                self._create(line)
         batch: list[Number] = []
         batch_end = self.sent
         for end, line in read_lines(self._record, self.sent):
@@ -164,10 +170,7 @@ class Sender:
         """Apply a line without metrics."""
         if line.get("event") == "opened":
             if not self.run_ids:
-                name, start_ms = line["run_name"], _milliseconds(line)
-                self.run_ids = self._store.create(line["experiment"], name, start_ms, identity(self._record))
-                self.created = True
-                self._save_progress(self.sent)
+                self._create(line)
             self._store.describe(self._run_id(), line["parameters"], line["tags"])
         elif line.get("event") == "closed":
             self._store.end(self._run_id(), line["status"], _milliseconds(line))
@@ -175,6 +178,13 @@ class Sender:
             self._child_dirs |= child_in(self._record, line)
         elif "file" in line and not self._file(line["file"], line["folder"]):
             self.refused.append((line["file"], line["folder"]))
+
+    def _create(self, opened: Mapping[str, Any]) -> None:
+        """Create the run in the store from the line with which it began."""
+        name, start_ms = opened["run_name"], _milliseconds(opened)
+        self.run_ids = self._store.create(opened["experiment"], name, start_ms, identity(self._record))
+        self.created = True
+        self._save_progress(self.sent)
 
     def _file(self, name: str, folder: str) -> bool:
         """Send a file. A file that a healthy store rejects must not block the rest."""
@@ -210,7 +220,7 @@ class Sender:
         state |= {"refused": self.refused} if self.refused else {}
         state |= {"elsewhere": self._elsewhere} if self._elsewhere else {}
         with whole_file(self._state) as partial:
-            partial.write_text(json.dumps(state) + "\n", encoding="utf-8")
+            partial.write_bytes(sealed_json(state))
 
 
 def stored_ids(run_dir: Path, uri: str) -> RunIds | None:
@@ -225,14 +235,39 @@ def unsent(run_dir: Path, uri: str) -> int:
     return sum(1 for _ in read_lines(run_dir / RECORD, int(state.get("sent_bytes", 0))))
 
 
-def _read_state(run_dir: Path, uri: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read from a run's directory its state in a store, and its states in all other stores."""
-    state: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        state = json.loads((run_dir / STATE).read_text(encoding="utf-8"))
-    states = [{k: v for k, v in state.items() if k != "elsewhere"}, *state.get("elsewhere", ())] if state else []
+def _read_state(
+    run_dir: Path, uri: str, say: Callable[[str], None] = lambda text: None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read from a run's directory its state in a store, and its states in all other stores.
+
+    A damaged file counts as none: the store is searched for the run, and everything is sent again.
+    """
+    path = run_dir / STATE
+    if not path.is_file():
+        return {}, []
+    try:
+        state = read_sealed(path, "the run is searched in MLflow and sent again")
+        others = state.get("elsewhere", [])
+        own = {k: v for k, v in state.items() if k != "elsewhere"}
+        states = [own, *(others if isinstance(others, list) else [None])] if state else []
+        if not all(_is_state(entry) for entry in states):
+            raise DataError(f"{path}: damaged (values of other types); the run is searched in MLflow and sent again")
+    except DataError as error:
+        say(error.faults[0])
+        return {}, []
     matching = [entry for entry in states if entry.get("tracking_uri") == public(uri)]
     return (matching[0] if matching else {}), [entry for entry in states if entry not in matching]
+
+
+def _is_state(entry: Any) -> bool:
+    """Return whether an entry of the file has the types that are written to it."""
+    if not isinstance(entry, dict):
+        return False
+    texts = all(isinstance(entry.get(key, ""), str) for key in ("run_id", "experiment_id", "tracking_uri"))
+    refused = entry.get("refused", [])
+    pairs = isinstance(refused, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in refused)
+    sent = entry.get("sent_bytes", 0)
+    return texts and pairs and isinstance(sent, int) and sent >= 0 and ("run_id" in entry) == ("experiment_id" in entry)
 
 
 def _numbers(line: Mapping[str, Any]) -> list[Number]:

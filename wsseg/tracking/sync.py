@@ -10,9 +10,10 @@ from pathlib import Path
 from wsseg.core.errors import DataError
 from wsseg.core.reporter import Progress, Reporter
 from wsseg.tracking.address import is_server, public, reason, store_address
+from wsseg.tracking.lines import read_lines, state_of
 from wsseg.tracking.mlflow_store import MlflowStore
 from wsseg.tracking.pages import viewing_instructions
-from wsseg.tracking.record import RECORD, children_of, read_lines, record_lock
+from wsseg.tracking.record import RECORD, children_of, record_lock
 from wsseg.tracking.sending import Sender, unsent
 
 PATIENCE_S = 60
@@ -48,6 +49,8 @@ def sync(paths: Sequence[Path], uri: str | None, report: Reporter) -> None:
             with _collecting_errors(record, store, faults), record_lock(record) as locked:
                 if not locked:
                     raise BlockingIOError("another process is writing or sending it")
+                if fault := state_of(record).fault:
+                    report.say(fault)
                 rows.append(_send(record.parent.relative_to(common).as_posix(), sender, bar))
                 sent[record] = sender
     for record, sender in sent.items():  # now that the store has all of them
@@ -87,7 +90,7 @@ def _records(paths: Sequence[Path]) -> list[Path]:
             record = pending.pop().resolve()
             first = next(read_lines(record), None)
             if first is None:
-                faults.append(f"{record}: is empty; delete the directory if the run never started")
+                faults.append(f"{record}: has no readable line; delete the directory if the run never started")
             elif record not in started:
                 started[record] = first[1]["time"]
                 pending += [child / RECORD for child in children_of(record).values() if (child / RECORD).is_file()]

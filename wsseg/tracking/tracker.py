@@ -57,6 +57,8 @@ class Tracker:
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         record = Record(run_dir)
+        if record.fault:
+            say(record.fault)
         record.write(
             event="opened", experiment=experiment, run_name=run_name, parameters=dict(parameters), tags=dict(tags)
         )

@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import write_safely
+from wsseg.core.sealed import read_sealed, sealed_json
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """Write tensors to PATH.safetensors and then notes, with the tensors' checksum, to PATH.json."""
+    """Write tensors to PATH.safetensors and then notes, with the checksums of both files, to PATH.json."""
     content = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     write_safely(path.with_suffix(".safetensors"), content)
-    sealed = {**notes, "sha256": hashlib.sha256(content).hexdigest()}
-    write_safely(path.with_suffix(".json"), json.dumps(sealed, indent=1).encode())
+    sealed = sealed_json({**notes, "sha256": hashlib.sha256(content).hexdigest()})
+    write_safely(path.with_suffix(".json"), sealed)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: Path, remedy: str = "resume the run, or train it again"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
+    Args:
+        path: The path without ending.
+        remedy: What to do if a file is damaged.
+
     Raises:
-        DataError: A file is missing, or the checksum of the tensors differs from that in the notes.
+        DataError: A file is missing or damaged: one of the checksums differs.
     """
+    notes = read_sealed(path.with_suffix(".json"), remedy)
     try:
-        notes = json.loads(path.with_suffix(".json").read_bytes())
         content = path.with_suffix(".safetensors").read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}.json: cannot be read ({error}); resume the run, or train it again") from error
+    except OSError as error:
+        raise DataError(f"{path}.safetensors: cannot be read ({error.strerror or error}); {remedy}") from error
     if hashlib.sha256(content).hexdigest() != notes.get("sha256"):
-        raise DataError(f"{path}.safetensors: damaged (its checksum differs); resume the run, or train it again")
-    return load_tensors(content), notes
+        raise DataError(f"{path}.safetensors: damaged (its checksum differs); {remedy}")
+    try:
+        return load_tensors(content), notes
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path}.safetensors: damaged ({str(error)[:80]}); {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -62,22 +72,50 @@ class Checkpoints:
         """Write a checkpoint and drop the oldest."""
         path = self.folder / f"iteration_{iteration:07d}"
         write_tensors(path, tensors, {**notes, "iteration": iteration})
-        for old in self._paths()[self.keep :]:
+        paths = self._paths()
+        for old in paths[self.keep :]:
             old.with_suffix(".json").unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        kept = {kept.with_suffix(".safetensors") for kept in paths[: self.keep]}
+        for orphan in set(self.folder.glob("iteration_*.safetensors")) - kept:  # also of a checkpoint cut short
+            orphan.unlink(missing_ok=True)
         return path.with_suffix(".safetensors")
 
     def newest(self, faults: list[str]) -> Snapshot | None:
-        """Return the newest valid checkpoint; the faults of newer ones are appended to `faults`."""
+        """Return the newest valid checkpoint; the faults of newer ones are appended to `faults`.
+
+        Returns:
+            None if the run has no checkpoint yet.
+
+        Raises:
+            DataError: There are checkpoints, and every one is damaged.
+        """
         for path in self._paths():
             with collecting(faults):
                 return self.read(path.name)
+        tensors = list(self.folder.glob("iteration_*.safetensors"))
+        if len(tensors) > 1:
+            faults += [f"{path}: its notes ({path.stem}.json) are missing" for path in tensors if not faults]
+        if faults:
+            raise DataError(
+                [
+                    *faults,
+                    f"{self.folder}: no checkpoint is whole, so the run cannot be continued; restore one from a copy, "
+                    "or delete this folder to begin again at iteration 0",
+                ]
+            )
         return None
 
     def read(self, name: str) -> Snapshot:
         """Return a checkpoint. Raises DataError where it is damaged."""
-        tensors, notes = read_tensors(self.folder / name)
-        return Snapshot(name, int(notes["iteration"]), tensors, notes)
+        path = self.folder / name
+        tensors, notes = read_tensors(path, "delete it, or restore it from a copy")
+        iteration = notes.get("iteration")
+        if type(iteration) is not int or f"iteration_{iteration:07d}" != name:
+            raise DataError(
+                f"{path}.json: says iteration {iteration!r}, which is not that of its name: damaged or renamed; "
+                "delete it, or restore it from a copy"
+            )
+        return Snapshot(name, iteration, tensors, notes)
 
     def _paths(self) -> list[Path]:
         return sorted((p.with_suffix("") for p in self.folder.glob("iteration_*.json")), reverse=True)

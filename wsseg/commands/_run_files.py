@@ -1,0 +1,106 @@
+"""The JSON files of a run: what they hold, and what to do if one is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wsseg.core.errors import RecipeError
+from wsseg.core.sealed import check_sidecar, read_sealed
+
+OPENED = "opened.json"
+BEGIN_ANEW = "restore it from a copy, or begin a new run"
+SCORE_AGAIN = "delete finished.json and continue the run (--resume): it is scored again"
+UNLISTED = ("finished.json", "mlflow.json", "record.jsonl", "log.txt")
+"""Files of a run that finished.json does not list: they change afterwards, or hold checksums of their own."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class _OpenedCase(_Shape):
+    patient: str
+    purposes: list[str] = Field(alias="for")
+
+
+class _Planned(_Shape):
+    patch_size: list[int] | None = None
+    features: dict[str, int] = {}
+
+
+class _Plan(_Shape):
+    planned: _Planned = _Planned()
+    dataset: str = ""
+    content: dict[str, str] = {}
+    training: dict[str, str] = {}
+    held_out: dict[str, str] = {}
+
+
+class _Plugin(_Shape):
+    name: str
+    version: str
+    sha256: str
+    source: str
+
+
+class _Plugins(_Shape):
+    plugins: list[_Plugin]
+
+
+class _Finished(_Shape):
+    iterations: int = 0
+    scores: dict[str, float | None] = {}
+    sha256: dict[str, str] = {}
+
+
+_SHAPES: Mapping[str, type[BaseModel]] = {"plan.json": _Plan, "plugins.json": _Plugins, "finished.json": _Finished}
+
+
+def read_run_file(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Args:
+        path: The file.
+        keys: What it has to hold.
+
+    Raises:
+        RecipeError: It cannot be read, its checksum differs, or it does not hold what it should.
+    """
+    remedy = SCORE_AGAIN if path.name == "finished.json" else BEGIN_ANEW
+    content = read_sealed(path, remedy)
+    try:
+        if path.name == OPENED:
+            check_sidecar(path, remedy)
+            for case in content.values():
+                _OpenedCase.model_validate(case)
+        elif path.name in _SHAPES:
+            _SHAPES[path.name].model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "a case"
+        raise RecipeError(f"{path}: damaged ({key}: {first['msg']}); {remedy}") from error
+    if missing := [key for key in keys if key not in content]:
+        raise RecipeError(f"{path}: damaged (it lacks {', '.join(missing)}); {remedy}")
+    return content
+
+
+def file_hashes(run: Path) -> dict[str, str]:
+    """Return the sha256 of the files of a run by their path in it, apart from checkpoints and hidden files."""
+    paths = [path for path in sorted(run.rglob("*")) if path.is_file()]
+    names = {path: path.relative_to(run) for path in paths}
+    return {
+        name.as_posix(): sha256(path)
+        for path, name in names.items()
+        if name.parts[0] not in ("checkpoints", "audit", *UNLISTED) and not any(p.startswith(".") for p in name.parts)
+    }
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
