@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wsseg.core.sealed import read_sealed
 from wsseg.tracking import relay
 from wsseg.tracking.record import Record
 from wsseg.tracking.relay import Relay
@@ -174,8 +175,7 @@ def test_a_resumed_run_brings_what_its_store_missed(tmp_path: Path) -> None:
     assert list(shelf.runs) == ["run0"]
     assert steps(shelf) == [1, 2, 3, 4]
     assert shelf.runs["run0"]["status"] == "FINISHED"
-    state = json.loads((tmp_path / "mlflow.json").read_text())
-    assert state == {
+    assert read_sealed(tmp_path / "mlflow.json", "") == {
         "run_id": "run0",
         "experiment_id": "e",
         "tracking_uri": "http://shelf",
@@ -199,7 +199,8 @@ def test_a_run_that_the_store_does_not_have_is_made_anew_and_no_other(tmp_path: 
     run = Run(tmp_path, shelf)
     run.record.metrics({"a": 2}, 2)
     run.close()
-    assert run.messages == []
+    damaged = f"{tmp_path / 'mlflow.json'}: damaged"
+    assert [message[: len(damaged)] for message in run.messages] == [damaged] * (change == "state lost")
     assert run.relay.run_ids is not None
     assert steps(shelf, run.relay.run_ids.run_id) == [1, 2]
     assert sorted(shelf.runs) == (["run0 of old", "run1"] if change == "deleted" else ["run0"])

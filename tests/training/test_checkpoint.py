@@ -1,5 +1,8 @@
 """Tensors on disk survive a crash, and damage is noticed."""
 
+import hashlib
+import json
+import random
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,72 @@ def test_an_optimiser_goes_on_as_if_never_stopped(kind: type) -> None:
     restore_optimizer(third, ["a", "b"], kept)
     steps(two, third, 2)
     assert torch.equal(one.weight, two.weight)
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found_and_the_one_before_is_taken(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for iteration in (100, 200):
+        checkpoints.save(iteration, {"a": torch.full((8,), float(iteration))}, {"recipe": "ä", "rate": 1e-05})
+    chance = random.Random(0)
+    for name in ("iteration_0000200.json", "iteration_0000200.safetensors"):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for bit in chance.sample(range(8 * len(whole)), 60):
+            text = bytearray(whole)
+            text[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(text)
+            faults: list[str] = []
+            snapshot = checkpoints.newest(faults)
+            assert snapshot is not None and snapshot.iteration == 100
+            assert len(faults) == 1 and str(path) in faults[0] and "damaged" in faults[0]
+        path.write_bytes(whole)
+
+
+def test_notes_of_an_earlier_version_are_read_and_checked(tmp_path: Path) -> None:
+    checkpoints, path = Checkpoints(tmp_path), tmp_path / "iteration_0000200.json"
+    for iteration in (100, 200):
+        checkpoints.save(iteration, {"a": torch.zeros(2)}, {"precision": "fp32"})
+    notes = read_tensors(tmp_path / "iteration_0000200")[1]
+    path.write_text(json.dumps(notes))
+    assert checkpoints.read("iteration_0000200").notes == notes
+    garbage = {"sha256": hashlib.sha256(b"garbage").hexdigest(), "iteration": 200}
+    for spoilt in (
+        [], 3, None, notes | {"iteration": 900}, notes | {"iteration": "200"}, notes | {"iteration": True},
+        {k: v for k, v in notes.items() if k != "iteration"}, {k: v for k, v in notes.items() if k != "sha256"},
+    ):  # fmt: skip
+        path.write_text(json.dumps(spoilt))
+        faults: list[str] = []
+        snapshot = checkpoints.newest(faults)
+        assert snapshot is not None and snapshot.iteration == 100 and len(faults) == 1, spoilt
+        assert "iteration_0000200" in faults[0] and "restore it from a copy" in faults[0]
+    path.write_text(json.dumps(garbage))
+    path.with_suffix(".safetensors").write_bytes(b"garbage")
+    with pytest.raises(DataError, match=r"iteration_0000200\.safetensors: damaged"):
+        checkpoints.read("iteration_0000200")
+
+
+def test_a_run_without_a_whole_checkpoint_does_not_begin_again(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for iteration in (100, 200):
+        checkpoints.save(iteration, {"a": torch.zeros(2)}, {})
+    for path in tmp_path.glob("*.json"):
+        path.write_text("{}")
+    with pytest.raises(DataError) as caught:
+        checkpoints.newest([])
+    assert len(caught.value.faults) == 3
+    assert "delete this folder to begin again at iteration 0" in caught.value.faults[-1]
+    for path in tmp_path.glob("*.json"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"notes .* are missing"):
+        checkpoints.newest([])
+
+
+def test_a_first_checkpoint_cut_short_by_a_kill_is_no_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    (tmp_path / "iteration_0000100.safetensors").write_bytes(b"whole, but its notes were not written")
+    assert checkpoints.newest([]) is None
+    checkpoints.save(50, {"a": torch.zeros(2)}, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "iteration_0000050.json",
+        "iteration_0000050.safetensors",
+    ]
