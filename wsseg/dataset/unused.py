@@ -24,7 +24,12 @@ VOLUME_ENDINGS = (
 """Endings of files that may hold images or label maps; longer endings come before those that they end with."""
 LINES = 8
 """Similar files beyond this number share one line."""
-_REMEDIES = {".mgz": "mri_convert FILE.mgz FILE.nii.gz", ".mgh": "mri_convert FILE.mgh FILE.nii.gz"}
+_REMEDIES = {
+    ".nii": "gzip FILE.nii",
+    ".nii.gz": "gunzip FILE.nii.gz",
+    ".mgz": "mri_convert FILE.mgz FILE.nii.gz",
+    ".mgh": "mri_convert FILE.mgh FILE.nii.gz",
+}
 _DICOM = (".dcm", ".dicom", ".ima")
 _PARTIAL = re.compile(
     r"(?i).*\.(part|partial|filepart|crdownload|download|opdownload|tmp|temp|incomplete|unfinished|aria2|!ut|st|swp)|.*~"
@@ -73,7 +78,9 @@ def unused_lines(files: Iterable[UnusedFile]) -> list[str]:
         groups.setdefault((file.path.parent, file.reason), []).append(file)
     lines = []
     for (folder, reason), group in groups.items():
-        lines += [f"not used: {file.line}" for file in group[:LINES]]
+        lines += [
+            f"not used: {file.path}: {reason}" + (f": {file.remedy}" if file.remedy else "") for file in group[:LINES]
+        ]
         if rest := group[LINES:]:
             lines.append(f"not used: {folder}: {len(rest)} more: {reason}: {', '.join(f.path.name for f in rest)}")
     return lines

@@ -388,7 +388,7 @@ SWAPPED = """    0     0    0    0        0  0  0    "Clear Label"
 """
 
 
-@pytest.mark.parametrize("spoil", ["7 broken\n", '    7     0    0    0        1  1  1    "Kn\xf6chel"\n'])
+@pytest.mark.parametrize("spoil", ["7 broken\n", "    7     0    0    0        1  1  1    Kn\xf6chel\n"])
 def test_a_damaged_label_description_beside_a_file_is_a_fault_not_silence(
     root: Path, source: Path, recorder, spoil: str
 ) -> None:

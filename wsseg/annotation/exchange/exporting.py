@@ -22,11 +22,13 @@ from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
 from wsseg.dataset.dataset_json import read_classes
 from wsseg.dataset.labelmaps import to_label
+from wsseg.dataset.unused import entries, unreadable, unused_lines
 from wsseg.volumes.nifti import Grid
 from wsseg.volumes.types import Labels
 
 NNUNET = "nnunet"
 FORMATS = (*formats.WRITERS, NNUNET)
+_COMPANIONS = ("annotation.json", "dataset.json", LABELS)
 _BACKGROUND: Colour = (140, 140, 140)
 
 
@@ -49,6 +51,9 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
         DataError: With all faults of all files.
     """
     classes, files, ignore = _prepare(folder, out, form, dataset)
+    unused = [unreadable(path, (".nii.gz", ".nii")) for path in entries(folder) if path.name not in _COMPANIONS]
+    for line in unused_lines(file for file in unused if file is not None):
+        report.say(line)
     partial_classes = _partially_annotated(folder, files)
     values = _ExportedValues(classes, ignore is not None, form == NNUNET)
     colours = _colours(folder, classes)

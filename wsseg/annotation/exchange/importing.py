@@ -33,11 +33,12 @@ from wsseg.core.errors import DataError, and_more, collecting
 from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import read_json
+from wsseg.dataset.unused import unused_lines
 from wsseg.volumes import nifti
 from wsseg.volumes.nifti import Grid
 from wsseg.volumes.types import Labels
 
-_COMPANIONS = (".raw", ".zraw", ".raw.gz", ".bz2", ".json", LABELS)
+_COMPANIONS = (".json", ".label", ".lbl", ".ctbl", LABELS)
 """Endings of files that belong to annotation files."""
 
 
@@ -82,8 +83,11 @@ def _prepare(root: Path, sources: Sequence[Path], options: ImportOptions, report
         resolved = resolve_options(options, dataset.classes)
     with collecting(faults):
         files, others = matching.find_files(sources)
-        if strange := [f.name for f in others if not f.name.endswith(_COMPANIONS)]:
-            report.say(f"skipped, unknown file type: {and_more(strange, 8)}")
+        unknown = [file for file in others if file.kind == "no volume"]
+        if strange := [file.path.name for file in unknown if not file.path.name.endswith(_COMPANIONS)]:
+            report.say(f"skipped, unknown file type: {', '.join(strange)}")
+        for line in unused_lines(file for file in others if file not in unknown):
+            report.say(line)
         matched = matching.match(files, dataset.images)
     if faults or resolved is None:
         raise DataError(faults)
@@ -102,6 +106,7 @@ class _Import:
     colours: dict[str, Colour] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     name_files: set[Path] = field(default_factory=set)
+    unused_names: list[str] = field(default_factory=list)
     without_background: list[tuple[SourceSegmentation, ValueCounts, BackgroundEvidence]] = field(default_factory=list)
     declared: dict[str, int] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
@@ -117,6 +122,7 @@ class _Import:
         counts, (values, name_file) = count_layers(source), self.options.values(source)
         names = {value: name for value, (name, _) in values.items()}
         self.name_files |= set() if name_file is None else {name_file}
+        self.unused_names += [line for line in self.options.unused_names(source) if line not in self.unused_names]
         self.names |= {s.name for s in source.segments} | set(names.values())
         self.names |= set() if source.segmented else set(map(str, counts[0]))
         known, unpainted = self.options.unannotated_value(source, counts)
@@ -254,6 +260,7 @@ class _Import:
             yield f"{folder}: declares that voxels of value {value} are not annotated"
         if self.name_files:
             yield f"names of values are taken from {', '.join(map(str, sorted(self.name_files)))}"
+        yield from self.unused_names
         for what, names in (
             ("dense, since they hold no unannotated voxel", self.dense),
             ("taken voxel for voxel (--grid image)", self.lost_geometry),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,21 +28,40 @@ _HEADING = """################################################
 """
 
 
-def is_label_description(path: Path) -> bool:
-    """Return whether the file exists and is a label description, possibly a damaged one."""
-    try:
-        lines = path.read_bytes().decode("latin-1").splitlines()
-    except OSError:
-        return False
-    return any("label description file" in line.lower() or _LINE.fullmatch(line) for line in lines)
+def decoded(content: bytes) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or Latin-1, with or without a byte order mark."""
+    marks = {
+        codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+        codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+    }  # fmt: skip
+    marked = next((encoding for mark, encoding in marks.items() if content.startswith(mark)), None)
+    even, odd = content[0::2].count(0), content[1::2].count(0)
+    if marked is None and max(even, odd) > len(content) // 8:
+        marked = "utf-16-le" if odd > even else "utf-16-be"
+    for encoding in (marked or "utf-8", "cp1252"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("latin-1")
+
+
+def is_label_description(text: str) -> bool:
+    """Return whether a text is a label description, possibly a damaged one."""
+    return any("label description file" in line.lower() or _LINE.fullmatch(line) for line in text.splitlines())
 
 
 def read(path: Path) -> dict[int, tuple[str, Colour]]:
-    """Return name and colour of each value except 0 ("Clear Label"). DataError: it is no label description."""
+    """Read a label description; see `parse`. DataError: the file cannot be read, or is no label description."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no readable label description ({error}): save it with ITK-SNAP, in UTF-8") from error
+        return parse(path, decoded(path.read_bytes()))
+    except OSError as error:
+        raise DataError(f"{path}: no readable label description ({error}): save it with ITK-SNAP") from error
+
+
+def parse(path: Path, text: str) -> dict[int, tuple[str, Colour]]:
+    """Return name and colour of each value except 0 ("Clear Label"). DataError: it is no label description."""
+    lines = text.splitlines()
     labels: dict[int, tuple[str, Colour]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):

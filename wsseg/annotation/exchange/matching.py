@@ -11,7 +11,10 @@ from pathlib import Path
 from wsseg.annotation.exchange import formats
 from wsseg.core.errors import DataError
 from wsseg.dataset.dataset_json import read_classes, read_file_ending
+from wsseg.dataset.unused import UnusedFile, entries, unreadable, unused_lines
 
+_DATA_FILES = (".raw", ".zraw", ".raw.gz", ".gz", ".bz2")
+"""Endings of the files that hold the voxels of an .mhd or .nhdr."""
 _ADDED = re.compile(r"[-_. ](?:seg|segmentation|label|labels|mask|scribbles?|strokes?|annotations?)$", re.IGNORECASE)
 """Suffixes that tools and people add to a case's name, as in CASE-segmentation.seg.nrrd."""
 
@@ -49,19 +52,23 @@ def read_target(root: Path) -> TargetDataset:
     return TargetDataset(root, classes, images, file_ending)
 
 
-def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+def find_files(sources: Sequence[Path]) -> tuple[list[Path], list[UnusedFile]]:
     """Return the annotation files among files and folders, and the other files in these folders. Raises DataError."""
     files: list[Path] = []
-    others: list[Path] = []
+    others: list[UnusedFile] = []
     faults = []
     for source in sources:
         if source.is_dir():
-            inside = [f for f in sorted(source.iterdir()) if not f.is_dir() and not f.name.startswith(".")]
-            readable = [f for f in inside if formats.ending(f)]
+            inside = entries(source)
+            links = [f for f in inside if f.is_symlink() and not f.exists() and formats.ending(f)]  # reported below
+            unused = [file for f in inside if f not in links and (file := unreadable(f, tuple(formats.READERS)))]
+            data_files = any(f.name.endswith((".mhd", ".nhdr")) for f in inside)
+            readable = [f for f in inside if f not in {file.path for file in unused}]
             files += readable
-            others += [f for f in inside if f not in readable]
+            others += [file for file in unused if not (data_files and file.path.name.endswith(_DATA_FILES))]
             if not readable:
                 faults.append(f"{source}: holds no annotation file, expected {', '.join(formats.READERS)}")
+                faults += unused_lines(file for file in unused if file.holds_data)
         elif formats.ending(source) or not source.exists():
             files.append(source)
         else:

@@ -13,6 +13,8 @@ from typing import IO
 
 import numpy as np
 
+from wsseg.annotation.exchange.header_names import names_of
+from wsseg.annotation.exchange.itksnap import decoded
 from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
@@ -40,7 +42,10 @@ def read(path: Path) -> SourceSegmentation:
         why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{path}: truncated or corrupt ({why}): copy or export it again") from error
     volume = nifti.canonical(path, whole_numbers(path, array), affine)
-    return SourceSegmentation(path, (volume.array,), volume.grid)
+    named = names_of(path, header, 3)
+    return SourceSegmentation(
+        path, (volume.array,), volume.grid, named.segments, bool(named.segments), named.values or {}, named.unused
+    )
 
 
 def write(path: Path, image: LabelImage) -> None:
@@ -77,7 +82,7 @@ def _header(path: Path, stream: IO[bytes]) -> dict[str, str]:
     header: dict[str, str] = {}
     while "ElementDataFile" not in header:
         line = stream.readline(_HEADER_BYTES)
-        key, equals, value = line.decode("utf-8", "replace").partition("=")
+        key, equals, value = decoded(line).partition("=")
         if not equals or stream.tell() > _HEADER_BYTES:
             raise DataError(f"{path}: is no MetaImage, or its header is cut off: copy or export it again")
         header[key.strip()] = value.strip()

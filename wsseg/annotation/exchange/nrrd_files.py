@@ -18,7 +18,9 @@ from typing import IO, Any
 import nrrd
 import numpy as np
 
-from wsseg.annotation.exchange.source_segmentation import Colour, LabelImage, Segment, SourceSegmentation, check_size
+from wsseg.annotation.exchange.header_names import names_of
+from wsseg.annotation.exchange.itksnap import decoded
+from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
@@ -51,7 +53,8 @@ def read(path: Path) -> SourceSegmentation:
     except Exception as error:  # pynrrd raises many types of exceptions for a broken header
         why = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or corrupt ({why}): copy or export it again") from error
-    segments = _segments(path, header)
+    named = names_of(path, header, len(header["sizes"]))
+    segments = named.segments
     layers, affine = _layers_and_affine(path, array, header)
     if segments and layers[0].size == 1:  # Slicer stores an empty segmentation this way
         layers, affine = [np.zeros_like(layer) for layer in layers[:1]], np.eye(4)
@@ -60,7 +63,8 @@ def read(path: Path) -> SourceSegmentation:
     if wrong := sorted({s.layer for s in segments} - set(range(len(layers)))):
         raise DataError(f"{path}: has segments in layers {wrong}, but {len(layers)} layers: export it again")
     volumes = [nifti.canonical(path, whole_numbers(path, layer), affine) for layer in layers]
-    return SourceSegmentation(path, tuple(v.array for v in volumes), volumes[0].grid, segments, bool(segments))
+    arrays, grid = tuple(v.array for v in volumes), volumes[0].grid
+    return SourceSegmentation(path, arrays, grid, segments, bool(segments), named.values or {}, named.unused)
 
 
 def write_segmentation(path: Path, image: LabelImage) -> None:
@@ -128,7 +132,7 @@ def _header(path: Path, stream: IO[bytes]) -> dict[str, Any]:
     for line in iter(stream.readline, b""):
         if not line.strip():
             break
-        lines.append(line.decode("utf-8", "replace").rstrip())
+        lines.append(decoded(line).rstrip())
     return dict(nrrd.read_header(lines))
 
 
@@ -178,35 +182,3 @@ def _layers_and_affine(path: Path, array: Array, header: Mapping[str, Any]) -> t
     affine[:3, :3] = np.stack([rows[axis] for axis in spatial], axis=1)
     affine[:3, 3] = np.asarray(header["space origin"], float)
     return layers, np.diag([*_TO_RAS[space], 1.0]) @ affine
-
-
-def _segments(path: Path, header: Mapping[str, Any]) -> tuple[Segment, ...]:
-    """Return the segments that the header names. Before Slicer 4.11 each has its own layer and the value 1."""
-    representation = str(
-        header.get("Segmentation_SourceRepresentation", header.get("Segmentation_MasterRepresentation", ""))
-    )
-    if "fractional" in representation.lower():
-        raise DataError(f"{path}: holds fractions ({representation}): convert it to a binary labelmap in Slicer")
-    numbers = sorted({int(m.group(1)) for key in header if (m := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key))})
-    single = header.get("dimension") == 3
-    try:
-        return tuple(
-            Segment(
-                name=str(header.get(f"Segment{n}_Name") or header.get(f"Segment{n}_ID")),
-                layer=int(header.get(f"Segment{n}_Layer", 0 if single else n)),
-                value=int(header.get(f"Segment{n}_LabelValue", 1)),
-                colour=_colour(str(header.get(f"Segment{n}_Color") or header.get(f"Segment{n}_DefaultColor"))),
-            )
-            for n in numbers
-        )
-    except ValueError as error:
-        raise DataError(f"{path}: a segment's layer or label value is no number ({error}): export it again") from error
-
-
-def _colour(text: str) -> Colour | None:
-    """Parse a colour such as `0.5 0.68 0.5`; None if it is no colour."""
-    try:
-        red, green, blue = (min(255, max(0, round(255 * float(word)))) for word in text.split())
-    except (ValueError, OverflowError):
-        return None
-    return red, green, blue

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from wsseg.annotation.exchange import itksnap
+from wsseg.annotation.exchange import names_files
 from wsseg.annotation.exchange.label_mapping import UNCERTAIN, Naming, ValueCounts, parse_renamed
 from wsseg.annotation.exchange.source_segmentation import Colour, SourceSegmentation
 from wsseg.core.errors import DataError, collecting
 from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
+from wsseg.dataset.dataset_json import read_label_names
+from wsseg.volumes.nifti import stem
 
 LABELS = "labels.txt"
 """Name of an ITK-SNAP label description beside label maps."""
@@ -56,28 +59,44 @@ class ResolvedOptions:
     unpainted_given: bool
     unpainted: int | None
     priority: tuple[int, ...]
-    labels: Mapping[int, tuple[str, Colour]] | None
+    labels: Mapping[int, tuple[str, Colour | None]] | None
     grid: str | None
 
     def values(self, source: SourceSegmentation) -> tuple[Mapping[int, tuple[str, Colour | None]], Path | None]:
         """Return name and colour of the values of a plain label map, and the file that declares them; {} if none does.
 
-        They come from the label description that was given, else from `labels.txt` beside the file, else from the
-        dataset.json of the dataset that the file belongs to.
+        They come from the file that was given, else from the header, else from a file of names in the same folder, else
+        from the dataset.json of the dataset that the file belongs to.
+
+        Raises:
+            DataError: A file that names values cannot be read.
         """
         if source.segmented:
             return {}, None
         if self.labels is not None:
             return dict(self.labels), None
+        if source.names:
+            return {value: (name, None) for value, name in source.names.items()}, source.path
         folders = _folders(source.path)
         for folder in folders:
-            if itksnap.is_label_description(folder / LABELS):  # other files may have this name
-                return dict(itksnap.read(folder / LABELS)), folder / LABELS
+            names, file, _ = _beside(folder, stem(source.path))
+            if file is not None:
+                return dict(names), file
         for home in (home for folder in folders for home in (folder, *folder.parents[:2])):
-            labels = read_json(home / "dataset.json").get("labels")
-            if isinstance(labels, Mapping):
+            if read_label_names(home) is not None:  # checks all entries
+                labels = read_json(home / "dataset.json")["labels"]
                 return {v: (str(name), None) for name, v in labels.items() if is_whole(v)}, home / "dataset.json"
         return {}, None
+
+    def unused_names(self, source: SourceSegmentation) -> list[str]:
+        """Return a remark for each place that may name the labels of a file but is not used."""
+        remarks = [f"{source.path}: its header has {field}, not understood as names" for field in source.unused_names]
+        for folder in _folders(source.path):
+            _, file, unread = _beside(folder, stem(source.path))
+            remarks += unread
+            if file is not None and (source.segmented or source.names) and self.labels is None:
+                remarks.append(f"{file}: is not used for {source.path.name}, whose header names its labels")
+        return remarks
 
     def unannotated_value(self, source: SourceSegmentation, counts: ValueCounts) -> tuple[bool, int | None]:
         """Return whether the value of unannotated voxels of this file is known, and the value.
@@ -123,6 +142,17 @@ class ResolvedOptions:
         return None
 
 
+def _beside(folder: Path, name: str) -> tuple[names_files.Names, Path | None, list[str]]:
+    """Return what `names_files.find_beside` returns; the files are read again only if they have changed."""
+    state = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in names_files.candidates(folder))
+    return _cached(folder, name, state)
+
+
+@lru_cache(maxsize=4096)
+def _cached(folder: Path, name: str, state: object) -> tuple[names_files.Names, Path | None, list[str]]:
+    return names_files.find_beside(folder, name)
+
+
 def _folders(path: Path) -> list[Path]:
     """Return the folder of a file, and the folder of its target if it is a link."""
     return list(dict.fromkeys([path.parent.resolve(), path.resolve().parent]))
@@ -147,7 +177,7 @@ def resolve_options(options: ImportOptions, classes: tuple[str, ...]) -> Resolve
             faults.append(f"--overlap {name!r}: expected ignore or a class: {', '.join(classes)}")
     labels = None
     with collecting(faults):
-        labels = None if options.labels is None else itksnap.read(options.labels)
+        labels = None if options.labels is None else names_files.read(options.labels)
     if faults:
         raise DataError(faults)
     value = int(whole.group()) if whole else None

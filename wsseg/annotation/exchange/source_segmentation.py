@@ -42,6 +42,8 @@ class SourceSegmentation:
         segments: The segments that the file names; () for a plain label map.
         segmented: Whether the file holds named segments. In such files 0 is no label, and no segment continues outside
             the file's extent.
+        names: Value -> name of a plain label map, if its header has them.
+        unused_names: Header fields that may name labels but are not understood.
     """
 
     path: Path
@@ -49,6 +51,8 @@ class SourceSegmentation:
     grid: Grid
     segments: tuple[Segment, ...] = ()
     segmented: bool = False
+    names: Mapping[int, str] = field(default_factory=dict)
+    unused_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,7 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
     """Compare the annotated slices with all slices of the volume, and with those of each class in a dense label."""
     for _, facts in dataset.annotated:
         if facts.annotated_span is None:
-            yield warning(
-                facts.path, "holds no annotated voxel", "draw in it; until then the case counts as not annotated"
-            )
+            yield warning(facts.path, "holds no annotated voxel", "draw in it, or remove the file")
     shares = [
         (facts, facts.annotated_span.length / facts.slices)
         for _, facts in dataset.annotated
