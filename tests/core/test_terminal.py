@@ -37,3 +37,13 @@ def test_a_cell_in_brackets_is_text_and_no_markup() -> None:
     terminal_.table("[bold] scores", ["class", "[dice]"], [["[left] lung", "0.5"]])
     printed = terminal_.console.file.getvalue()
     assert "[left] lung" in printed and "[bold] scores" in printed and "[dice]" in printed
+
+
+def test_control_characters_in_names_are_shown_as_escapes() -> None:
+    terminal_ = Terminal()
+    terminal_.console = Console(file=io.StringIO(), width=80)
+    terminal_.say("case \x1b[2Ja\rb: 1\nnext line [b]")
+    terminal_.table("\x1b]0;title\x07", ["class"], [["\x1b[31mred"]])
+    printed = terminal_.console.file.getvalue()
+    assert "\x1b" not in printed and "\x07" not in printed and "\r" not in printed
+    assert "case \\x1b[2Ja\\rb: 1\nnext line [b]\n" in printed and "\\x1b[31mred" in printed

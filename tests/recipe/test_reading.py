@@ -94,7 +94,13 @@ def test_a_fault_in_the_file_names_its_line(path: Path) -> None:
         ("a: !mine 1\n", "tag"),
         ("[a, b]: 1\n", "a key must be a word"),
         ("a: 010\n", "'010'"),
-        ("a: " + "[" * 20_000, "not YAML"),
+        ("a: " + "[" * 20_000, "nested more than 50"),
+        ("a: " + "{b: " * 20_000, "nested more than 50"),
+        ("a: *b\n", "anchors"),
+        ("a: &x\n", "anchors"),
+        ("&a a: 1\n", "anchors"),
+        ("- &ä [1]\n- *ä\n", "anchors"),
+        ("<<: *a\n", "anchors"),
         ("a: 1\n---\nb: 1\n", "another document"),
         ("- 1\n", "no mapping"),
         ("a: [1\n", ":"),
@@ -118,6 +124,43 @@ def test_yaml_means_what_people_mean(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["training.iterations", "seed", "data.folds", "training.lr", "evaluation.tolerance_mm"])
 def test_true_is_no_number(path: Path, key: str) -> None:
     assert any(fault.startswith(f"command line: {key}: ") and "True" in fault for fault in faults(path, f"{key}=true"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "supervision.gated_crf.radius_mm=true", "supervision.gated_crf.radius_mm='4'",
+        "supervision.gated_crf.stride=1.0", "supervision.gated_crf.stride=true", "supervision.gated_crf.stride='1'",
+        "supervision.partial_loss.batch_dice=1", "supervision.partial_loss.batch_dice='true'",
+        "supervision.partial_loss.batch_dice=no", "networks.ct.features=true", "networks.ct.levels=2.0",
+        "prediction.mirror=no", "prediction.mirror=1", "prediction.mirror='true'", "data.spacing_mm=[true, 1, 1]",
+        "data.patch_size=[16.0, 16, 8]", "data.fold=true", "data.folds=3.0", "supervision.gated_crf.radius_mm=.inf",
+        "seed=1.0", "supervision.gated_crf.radius_mm=2026-01-01", "networks.ct.use=true", "training.optimizer=true",
+        "supervision.gated_crf.weight=true", "supervision.gated_crf.weight={to: true}", "name=..", "name=.",
+        "name=''",
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_a_fault_everywhere(path: Path, override: str) -> None:
+    key = override.split("=")[0]
+    found = [fault for fault in faults(path, override) if key.rsplit(".", 1)[0] in fault]
+    assert len(found) >= 1 and "got" in found[0] and len(found[0]) < 300
+
+
+def test_values_of_the_right_type_are_no_fault(path: Path) -> None:
+    recipe = read_recipe(
+        path,
+        ["supervision.gated_crf.radius_mm=4", "data.augmentation={scale: [1, 2], mirror: [x], enabled: true}",
+         "prediction.mirror=true", "name=.a..b"],
+    )  # fmt: skip
+    assert recipe.prediction.mirror is True
+
+
+def test_a_fault_is_short_whatever_the_file_holds(path: Path) -> None:
+    long = "x" * 500_000
+    text = path.read_text()
+    for line in (f"{long}: 1", f"seed: {long}", f'"{long}\\n": {{a: b}}'):
+        path.write_text(text.replace("seed: 1", line))
+        assert all(len(fault) < 1000 for fault in faults(path))
 
 
 def test_aliases_that_would_grow_without_end_are_refused_at_once(path: Path) -> None:

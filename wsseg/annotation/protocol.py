@@ -168,7 +168,7 @@ def protocol_from(plain: Mapping[str, Any], where: str) -> Protocol:
     except RecipeError as error:
         raise RecipeError([f"{where}: kind: {fault}" for fault in error.faults]) from error
     try:
-        return kind.model_validate({str(key): value for key, value in plain.items()})
+        return plugins.validate_strictly(kind, plain)
     except ValidationError as error:
         faults = plugins.sentences(error, _keys(kind))
         raise RecipeError([f"{where}: {fault.removeprefix('.')}" for fault in faults]) from error

@@ -15,6 +15,7 @@ from wsseg.annotation.receipt import CaseReceipt
 from wsseg.core.cases import IGNORE, Spacing
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_folder
+from wsseg.core.plain_json import parse_json
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.labelmaps import find_label_maps, read_label
 from wsseg.volumes import nifti
@@ -96,7 +97,7 @@ def _rounded(spacing_mm: Spacing) -> Spacing:
 def _refuse_to_overwrite(target: Path) -> None:
     """Raise DataError if the target holds anything but simulated annotation."""
     try:
-        kind = json.loads((target / "annotation.json").read_text(encoding="utf-8")).get("kind")
+        kind = parse_json((target / "annotation.json").read_text(encoding="utf-8")).get("kind")
     except (OSError, ValueError, AttributeError):
         kind = None
     if target.is_symlink() or (target.exists() and not target.is_dir()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 import torch
 
 from wsseg.assembly.data import PreparedData
+from wsseg.assembly.notes import REMEDY, ModelNotes, check_notes
 from wsseg.assembly.parts import make_augmentation, make_branches
 from wsseg.checking.training_range import TrainingRange, extent_mm, training_range
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, RecipeError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.dataset.folder import Modality
 from wsseg.prediction.predictor import Predictor
@@ -71,7 +71,7 @@ def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
         "modalities": [[m.name, m.channel, m.number] for m in dataset.modalities],
         "classes": list(dataset.classes),
         "ending": dataset.ending,
-        "preprocessing": json.loads(prepared.preprocessing.model_dump_json()),
+        "preprocessing": prepared.preprocessing.model_dump(mode="json"),
         "training_range": range_of(prepared).model_dump(mode="json"),
         **({"plugins": [plugin.record() for plugin in plugins]} if plugins else {}),
     }
@@ -84,19 +84,30 @@ def load_model(run: Path, mirror: bool | None = None) -> Model:
             f"{run}: holds no weights.json; name a finished run (to continue one: wsseg train ... --resume)"
         )
     tensors, notes = read_tensors(run / "weights")
-    recipe = recipe_from(notes["recipe"])
-    needed = [record for record in notes.get("plugins", []) if record["name"].startswith("networks.")]
+    stored = check_notes(notes, run / "weights.json")
+    recipe = _recipe_of(stored, run)
+    needed = [record for record in stored.plugins if record.name.startswith("networks.")]
     if faults := faults_against(needed, run):  # prediction does not need the terms
         raise DataError(faults)
-    preprocessing = Preprocessing.model_validate(notes["preprocessing"])
-    classes = tuple(notes["classes"])
     device = choose_device(recipe.training.device if recipe.training.device != "cuda" else "auto")
-    branches = make_branches(recipe, preprocessing, len(classes))
-    branches.load_state_dict(tensors)
+    branches = make_branches(recipe, stored.preprocessing, len(stored.classes))
+    try:
+        branches.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DataError(f"{run / 'weights.safetensors'}: does not fit weights.json ({reason}); {REMEDY}") from error
     branches.to(device).eval()
-    modalities = tuple(Modality(*m) for m in notes["modalities"])
     mirror = recipe.prediction.mirror if mirror is None else mirror
-    predictor = make_predictor(recipe, branches, device, notes["precision"], mirror)
-    stored = notes.get("training_range")  # missing in older runs
-    known = None if stored is None else TrainingRange.model_validate(stored)
-    return Model(recipe, modalities, classes, notes["ending"], preprocessing, predictor, known)
+    predictor = make_predictor(recipe, branches, device, stored.precision, mirror)
+    return Model(
+        recipe, stored.named_modalities(), stored.classes, stored.ending, stored.preprocessing, predictor,
+        stored.training_range,
+    )  # fmt: skip
+
+
+def _recipe_of(notes: ModelNotes, run: Path) -> Recipe:
+    """Return the recipe in a run's notes. Raises DataError, naming the file."""
+    try:
+        return recipe_from(notes.recipe)
+    except RecipeError as error:
+        raise DataError([f"{run / 'weights.json'}: recipe: {fault}" for fault in error.faults]) from error

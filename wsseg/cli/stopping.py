@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from wsseg.core.errors import FaultsError
+from wsseg.core.names import visible
 
 if TYPE_CHECKING:
     from wsseg.core.terminal import Terminal
@@ -45,10 +46,10 @@ def clean_exit(after_interrupt: str = RESUMABLE, plugins: Sequence[Path] | None 
             yield Terminal()
     except FaultsError as error:
         for fault in error.faults:
-            typer.echo(f"error: {fault}", err=True)
+            typer.echo(f"error: {visible(fault)}", err=True)
         raise typer.Exit(2) from None
     except OSError as error:
-        typer.echo(f"error: {describe_os_error(error)}", err=True)
+        typer.echo(f"error: {visible(describe_os_error(error))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(f"stopped; {after_interrupt}", err=True)

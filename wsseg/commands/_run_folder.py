@@ -15,11 +15,13 @@ from wsseg.commands._run_files import OPENED, SCORE_AGAIN, file_hashes, read_run
 from wsseg.core.errors import DataError, RecipeError, and_more
 from wsseg.core.files import sweep, write_safely
 from wsseg.core.locks import claim
+from wsseg.core.names import lies_inside
+from wsseg.core.plain_json import parse_json
 from wsseg.core.reporter import Reporter
 from wsseg.core.sealed import sealed_json, write_with_sidecar
 from wsseg.data.cache_entry import CachedCase
 from wsseg.evaluation.scoring import Row, read_csv
-from wsseg.recipe.outside import OutsidePlugin, faults_against
+from wsseg.recipe.outside import OutsidePlugin, faults_against, read_records
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
 
@@ -73,6 +75,10 @@ class RunFolder:
     @contextmanager
     def _claimed(self) -> Iterator[None]:
         """Claim the directory, which is made if it is missing, and remove what killed processes left in it."""
+        if links := [entry.name for entry in _links_out(self.path)]:
+            raise RecipeError(
+                f"{self.path}: {and_more(links)} lead out of the run; replace the links by what they lead to"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -167,9 +173,9 @@ class RunFolder:
         """
         if (self.path / "plan.json").is_file():
             before = self.read("plan.json")
-            changed = [key for key in plan if before.get(key) != json.loads(json.dumps(plan[key]))]
+            changed = [key for key in plan if before.get(key) != parse_json(json.dumps(plan[key]))]
             if changed:
-                what = "; ".join(_changes(key, before.get(key), json.loads(json.dumps(plan[key]))) for key in changed)
+                what = "; ".join(_changes(key, before.get(key), parse_json(json.dumps(plan[key]))) for key in changed)
                 raise RecipeError(f"{self.path}: the data have changed since the run began ({what}); begin a new run")
 
     def write_recipe(self, recipe: Recipe, source: Path, overrides: Iterable[str]) -> list[Path]:
@@ -199,8 +205,10 @@ class RunFolder:
 
     def plugin_faults(self) -> list[str]:
         """Return a fault for each external plug-in of the run that is missing or has changed."""
-        recorded = self.read("plugins.json")["plugins"] if (self.path / "plugins.json").is_file() else []
-        return faults_against(recorded, self.path)
+        file = self.path / "plugins.json"
+        if not file.is_file():
+            return []
+        return faults_against(read_records(self.read(file.name).get("plugins"), file), self.path)
 
     def _check_same(self, recipe: Recipe, resolved: Mapping[str, Any]) -> None:
         """Raise RecipeError with every setting that differs from those the run began with."""
@@ -214,6 +222,12 @@ class RunFolder:
             if old.get(key) != new.get(key)
         ]
         raise RecipeError(faults)
+
+
+def _links_out(folder: Path) -> list[Path]:
+    """Return the links in a run's folder that lead out of it: a run of another person would write where they lead."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [entry for entry in entries if entry.is_symlink() and not lies_inside(entry, folder)]
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from wsseg.annotation.audit import audit, design
 from wsseg.annotation.audit.audit import AuditedCase
 from wsseg.assembly.data import find_root
+from wsseg.assembly.notes import read_notes
+from wsseg.commands._runs import recipe_of
 from wsseg.core.errors import DataError
+from wsseg.core.names import inside
 from wsseg.core.reporter import Reporter
-from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.dataset_json import read_classes
 from wsseg.evaluation.pairs import label_maps
 
@@ -21,7 +23,7 @@ from wsseg.evaluation.pairs import label_maps
 def draw_points(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:
     """Sample the points of an audit of a finished run or of a folder of predictions, for a person to label."""
     cases, classes = _of_run(target, images, report) if _is_run(target) else _of_folder(target, images)
-    folder = out or target / "audit"
+    folder = out or inside(target, "audit", audit.RESULT).parent
     sampled, listed = audit.draw_points(cases, classes, folder, points, seed, report)
     report.table("strata", ["predicted as", "ml", "points"], design.summary(sampled, classes))
     report.say(f"{len(listed)} points in {len({p.case for p in listed})} of {len(cases)} cases: {folder}")
@@ -38,7 +40,7 @@ def draw_points(target: Path, images: Path | None, out: Path | None, points: int
 
 def estimate_dice(target: Path, answers: Path, out: Path | None, report: Reporter) -> None:
     """Show the Dice of each class as estimated from the answers to the points of an audit."""
-    folder = out or target / "audit"
+    folder = out or inside(target, "audit", audit.RESULT).parent
     estimates = audit.estimate_dice(folder, answers, _predictions(target))
     rows = [
         [d.name, "never predicted", "", f"{d.hits}"]
@@ -68,19 +70,19 @@ def _is_run(target: Path) -> bool:
 
 def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[AuditedCase], Sequence[str]]:
     """Return the held-out cases of a finished run with their images, and the classes."""
-    metadata = read_json(run / "weights.json")
-    if not (run / "finished.json").is_file() or not metadata:
+    if not (run / "finished.json").is_file() or not (run / "weights.json").is_file():
         raise DataError(f"{run}: the run has not finished: continue it (wsseg train ... --run-dir {run} --resume)")
-    root = find_root(str(metadata["recipe"]["data"]["root"]), report)
-    folder, ending = images or root / "imagesTr", str(metadata["ending"])
+    notes = read_notes(run)
+    root = find_root(recipe_of(run).data.root, report)
+    folder, ending = images or root / "imagesTr", notes.ending
     cases = [
-        AuditedCase(name, path, tuple(folder / f"{name}_{int(m[2]):04d}{ending}" for m in metadata["modalities"]))
+        AuditedCase(name, path, tuple(folder / f"{name}_{m.number:04d}{ending}" for m in notes.named_modalities()))
         for name, path in label_maps(run / "predictions").items()
     ]
     # A case may lack some of the modalities.
     cases = [AuditedCase(c.name, c.prediction, tuple(i for i in c.images if i.is_file())) for c in cases]
     _require_images(cases, folder)
-    return cases, metadata["classes"]
+    return cases, notes.classes
 
 
 def _of_folder(predictions: Path, images: Path | None) -> tuple[list[AuditedCase], Sequence[str]]:

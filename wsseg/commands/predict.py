@@ -10,6 +10,7 @@ from wsseg.checking.training_range import oddities
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting
 from wsseg.core.locks import claim
+from wsseg.core.names import inside
 from wsseg.core.reporter import Reporter
 from wsseg.data.fingerprint import to_grid
 from wsseg.data.loading import CaseInMemory, load_case
@@ -122,8 +123,8 @@ def _predict_case(model: Model, loaded: CaseInMemory, images: Path, out: Path, p
     image = model.preprocessing.scale(to_grid(loaded, kinds, model.preprocessing.spacing_mm), present)
     by_class, shape = model.predictor.probabilities(image, present), loaded.grid.shape
     file = f"{case.name}{model.ending}"
-    nifti.write(out / file, label_map(by_class, shape), loaded.grid)
+    nifti.write(inside(out, file), label_map(by_class, shape), loaded.grid)
     for c, name in enumerate(model.classes) if probabilities else ():
         values = resample.resample_channels(by_class[c : c + 1], shape)[0]
-        nifti.write(out / "probabilities" / name / file, values, loaded.grid)
+        nifti.write(inside(out, "probabilities", name, file), values, loaded.grid)
     return out / file

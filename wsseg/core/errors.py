@@ -39,6 +39,12 @@ def collecting(faults: list[str]) -> Iterator[None]:
         faults += [fault for fault in error.faults if fault not in faults]
 
 
+def short(value: object, length: int = 100) -> str:
+    """Return the representation of a value for a message, cut after `length` characters."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 4]} ..."
+
+
 def and_more(items: Iterable[object], shown: int = 10) -> str:
     """Return the first `shown` items as text and the number of the others: "a, b, c and 4 more"."""
     words = [str(item) for item in items]
@@ -48,5 +54,6 @@ def and_more(items: Iterable[object], shown: int = 10) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return "; did you mean 'x'?" for the closest known word, else "; known: " and all of them."""
+    known = [name if len(name) <= 100 else f"{name[:96]} ..." for name in known]
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from wsseg.core.errors import DataError
 from wsseg.core.machine import is_running, process_space
+from wsseg.core.plain_json import parse_json
 
 LOCK = ".wsseg.lock"
 """The file that is locked; removed when the folder is free again."""
@@ -166,7 +167,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _owner(descriptor: int) -> Owner | None:
     """Return the owner that the file names; None if it names none."""
     try:
-        return Owner(**json.loads(os.pread(descriptor, 4096, 0)))
+        return Owner(**parse_json(os.pread(descriptor, 4096, 0)))
     except (ValueError, TypeError):
         return None
 

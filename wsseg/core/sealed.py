@@ -11,6 +11,7 @@ from typing import Any
 
 from wsseg.core.errors import DataError
 from wsseg.core.files import write_safely
+from wsseg.core.plain_json import parse_json
 
 MARK, CHECKSUM = "sealed", "checksum"
 """The first and the last key of a sealed file. One of them remains if the other is damaged."""
@@ -41,8 +42,8 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: damaged (no valid JSON: {str(error)[:80]}); {remedy}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: damaged (a {type(content).__name__}, expected an object); {remedy}")

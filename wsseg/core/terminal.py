@@ -12,6 +12,8 @@ from rich.progress import Progress as RichBar
 from rich.table import Table
 from rich.text import Text
 
+from wsseg.core.names import visible
+
 QUIET_S = 3.0
 """In a log file, progress is printed only for work that takes longer than this."""
 
@@ -25,17 +27,17 @@ class Terminal:
             self.console.width = 120  # a log file has no width
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, markup=False)
+        """Print a line. Control characters, which names in files may hold, are shown as escapes."""
+        self.console.print("\n".join(visible(line, len(line)) for line in text.split("\n")), markup=False)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; columns of numbers are aligned to the right."""
-        table = Table(title=Text(title), title_justify="left")
+        table = Table(title=Text(visible(title)), title_justify="left")
         for n, column in enumerate(columns):
             is_text = n == 0 or any(row[n][:1].isalpha() for row in rows)
-            table.add_column(Text(column), justify="left" if is_text else "right")
+            table.add_column(Text(visible(column)), justify="left" if is_text else "right")
         for row in rows:
-            table.add_row(*map(Text, row))  # not str: rich reads "[left] lung" as markup
+            table.add_row(*(Text(visible(cell)) for cell in row))  # not str: rich reads "[left] lung" as markup
         self.console.print(table, soft_wrap=False)
 
     @contextmanager
@@ -54,7 +56,7 @@ class _Bar:
 
     def __init__(self, terminal: Terminal, bars: RichBar, what: str, total: int, done: int) -> None:
         self.terminal, self.bars, self.what, self.total = terminal, bars, what, total
-        self.task = bars.add_task(what, total=total, completed=done, note="")
+        self.task = bars.add_task(visible(what), total=total, completed=done, note="")
         self.first = done
         self.done = float(done)
         self.note, self.started = "", time.monotonic()
@@ -67,7 +69,7 @@ class _Bar:
         """Set the number of steps that are done."""
         tenth = max(1, self.total // 10)
         further = done // tenth > self.done // tenth
-        self.done, self.note = done, note or self.note
+        self.done, self.note = done, visible(note) or self.note
         self.bars.update(self.task, completed=done, note=self.note)
         spent = time.monotonic() - self.started
         if further and not self.terminal.console.is_terminal and spent > QUIET_S:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from wsseg.core.errors import DataError, did_you_mean
+from wsseg.core.errors import DataError, did_you_mean, short
+from wsseg.core.plain_json import parse_json
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; {} if the file does not exist. Raises DataError if it holds no JSON object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
@@ -45,7 +45,7 @@ def ignore_value(folder: Path) -> int | None:
         if value is None and isinstance(labels, Mapping):
             value = labels.get("ignore")
     if value is not None and not is_whole(value):
-        raise DataError(f"{path}: the ignore value is {value!r}: expected a whole number")
+        raise DataError(f"{path}: the ignore value is {short(value)}: expected a whole number")
     return value
 
 
@@ -80,19 +80,19 @@ def unannotated_classes(folder: Path, classes: Sequence[str], cases: Sequence[st
     path, entry = annotated_classes(folder)
     place = f"{path}: annotated_classes"
     if not isinstance(entry, Mapping):
-        raise DataError(f"{place} is {entry!r}: expected {{CASE: [names of the classes drawn in it]}}")
+        raise DataError(f"{place} is {short(entry)}: expected {{CASE: [names of the classes drawn in it]}}")
     unannotated = {}
     faults = []
     for case, names in entry.items():
         if case not in cases:
             hint = did_you_mean(case, list(cases))
-            faults.append(f"{place}: there is no case {case!r}{hint if 'did you mean' in hint else ''}")
+            faults.append(f"{place}: there is no case {short(case)}{hint if 'did you mean' in hint else ''}")
         elif not isinstance(names, list):
-            faults.append(f"{place}: {case!r} is {names!r}: expected a list of class names")
+            faults.append(f"{place}: {case!r} is {short(names)}: expected a list of class names")
         else:
             unknown = [name for name in names if name not in classes]
             faults += [
-                f"{place}: {case!r}: no class {name!r}{did_you_mean(str(name), list(classes))}" for name in unknown
+                f"{place}: {case!r}: no class {short(name)}{did_you_mean(str(name), list(classes))}" for name in unknown
             ]
             unannotated[case] = tuple(c for c, name in enumerate(classes) if c > 0 and name not in names)
     if faults:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError
+from wsseg.core.errors import DataError, short
 from wsseg.dataset.annotation_json import is_whole, read_json
 from wsseg.volumes.nifti import ENDINGS
 
@@ -42,7 +42,8 @@ def read_classes(root: Path) -> tuple[str, ...]:
     values = _values(path, read_json(path).get("labels"))
     if sorted(values.values()) != list(range(len(values))) or not 2 <= len(values) <= IGNORE:
         raise DataError(
-            f"{path}: labels are {values}, expected 0 (background), 1, 2, ... to at most {IGNORE - 1}, without a gap"
+            f"{path}: labels are {short(values)}, expected 0 (background), 1, 2, ... to at most {IGNORE - 1}, "
+            "without a gap"
         )
     return tuple(sorted(values, key=values.__getitem__))
 
@@ -58,12 +59,15 @@ def read_channels(root: Path) -> dict[int, str]:
         right = json.dumps({str(value): name for name, value in channels.items()}, ensure_ascii=False)
         raise DataError(f"{path}: `channel_names` is {{name: number}}, expected {{number: name}}: write {right}")
     if not isinstance(channels, Mapping) or not all(re.fullmatch(r"[0-9]{1,4}", str(n)) for n in channels):
-        raise DataError(f'{path}: `channel_names` is {channels!r}, expected {{"0": name, ...}} as nnU-Net v2 writes it')
+        what = short(channels)
+        raise DataError(f'{path}: `channel_names` is {what}, expected {{"0": name, ...}} as nnU-Net v2 writes it')
     names = {int(number): str(name) for number, name in channels.items()}
     several = [name for name, n in Counter(name.strip().lower() for name in names.values()).items() if n > 1]
     if several or len(names) < len(channels):
-        what = f"the name {several[0]!r} several times" if several else "one number twice"
-        raise DataError(f"{path}: `channel_names` has {what} ({channels}): give each channel a number and a name")
+        what = f"the name {short(several[0])} several times" if several else "one number twice"
+        raise DataError(
+            f"{path}: `channel_names` has {what} ({short(channels)}): give each channel a number and a name"
+        )
     return names
 
 
@@ -76,25 +80,26 @@ def read_file_ending(root: Path) -> str:
     meant = {e.strip("."): e for e in ENDINGS}.get(ending.strip(" *.").lower())
     if meant is not None:
         missing = "without its dot" if f".{ending}" == meant else "not written as in the names of the files"
-        raise DataError(f'{path}: file_ending is {ending!r}, an ending {missing}: write "file_ending": "{meant}"')
-    raise DataError(f"{path}: file_ending {ending!r} is not read: convert the images and labels to {ENDINGS[0]}")
+        raise DataError(f'{path}: file_ending is {short(ending)}, an ending {missing}: write "file_ending": "{meant}"')
+    raise DataError(f"{path}: file_ending {short(ending)} is not read: convert the images and labels to {ENDINGS[0]}")
 
 
 def _values(path: Path, labels: object) -> dict[str, int]:
     """Return name -> value without `ignore`. Raises DataError with all invalid values."""
     if not isinstance(labels, Mapping):
-        raise DataError(f"{path}: `labels` is {labels!r}, expected {{name: value}} as nnU-Net v2 writes it")
+        raise DataError(f"{path}: `labels` is {short(labels)}, expected {{name: value}} as nnU-Net v2 writes it")
     if right := _turned(labels):
         raise DataError(f"{path}: `labels` is {{value: name}}, nnU-Net v1's form: write {right}, as nnU-Net v2 does")
     values = {str(name): value for name, value in labels.items() if name != "ignore"}
     faults = [
-        f"{path}: label {name!r} is {value!r}, expected a whole number from 0 to {IGNORE - 1}" + _remedy(value)
+        f"{path}: label {short(name)} is {short(value)}, expected a whole number from 0 to {IGNORE - 1}"
+        + _remedy(value)
         for name, value in values.items()
         if not (is_whole(value) and 0 <= value < IGNORE)
     ]
     foreground = [value for value in values.values() if value != 0]
     if not faults and len(set(foreground)) < len(foreground):
-        faults = [f"{path}: two labels share one value in {values}: give each a value of its own"]
+        faults = [f"{path}: two labels share one value in {short(values)}: give each a value of its own"]
     if faults:
         raise DataError(faults)
     return values

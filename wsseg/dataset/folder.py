@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsseg.core.cases import Case
-from wsseg.core.errors import DataError, collecting, did_you_mean
+from wsseg.core.errors import DataError, and_more, collecting, did_you_mean, short
+from wsseg.core.names import may_name_a_file
 from wsseg.dataset.annotation_json import ignore_value, read_json, unannotated_classes
 from wsseg.dataset.dataset_json import read_channels, read_classes, read_file_ending
 from wsseg.dataset.modality import Modality as Modality
@@ -121,8 +122,8 @@ def _description(
         selected = _modalities(read_channels(root), modalities, wanted, path, faults)
     with collecting(faults):
         classes = read_classes(root)
-        if odd := [name for name in classes if not re.fullmatch(r"[^./\\\s][^/\\\x00-\x1f]*", name)]:
-            faults.append(f"{path}: label names become file names; rename {odd}")
+        if odd := [short(name) for name in classes if not may_name_a_file(name)]:
+            faults.append(f"{path}: label names become file names; rename {and_more(odd)}")
         faults += [f"{path}: the label name {fault}" for name in classes for fault in name_faults(name)]
     with collecting(faults):
         ending = read_file_ending(root)

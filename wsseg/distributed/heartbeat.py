@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from wsseg.core.plain_json import parse_json
+
 BEAT_S, FAST_BEAT_S = 1.0, 0.1
 SILENCE_S = 120.0
 """A process whose heartbeat has stopped for this long is lost; WSSEG_SILENCE_S overrides it."""
@@ -141,7 +143,7 @@ class Heartbeat(threading.Thread):
         now, failure = time.monotonic(), None
         for rank, raw in zip(ranks, states, strict=True):
             text = raw.decode()
-            state = json.loads(text)
+            state = parse_json(text)
             if state["code"] is not None:
                 self.ended[rank] = state["code"]
                 if state["code"]:

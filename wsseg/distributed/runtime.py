@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wsseg.core.errors import FaultsError, RecipeError
 from wsseg.core.machine import own_cores
+from wsseg.core.plain_json import parse_json
 from wsseg.distributed.heartbeat import SILENCE_S, SUSPICIOUS_SILENCE_S, Heartbeat, Peer, ProcessExit, initial_state
 from wsseg.distributed.launch import Launch, read_launch
 
@@ -230,7 +231,7 @@ def _rendezvous(launch: Launch) -> Runtime:
         store.set(f"peer/{launch.rank}", json.dumps([host, me.pid, me.place]))
         peers = []
         for rank in range(launch.world):
-            peer_host, pid, place = json.loads(store.get(f"peer/{rank}"))
+            peer_host, pid, place = parse_json(store.get(f"peer/{rank}"))
             peers.append(Peer(rank, launch.world, peer_host, pid, place))
         # The heartbeat has a connection of its own: the main thread may block its own for long.
         connection = TCPStore(

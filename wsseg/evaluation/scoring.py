@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from wsseg.core.cases import IGNORE, Spacing
+from wsseg.core.csv_cells import as_text, from_text
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
 from wsseg.core.reporter import Reporter
@@ -143,7 +144,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def cells(row: Row) -> list[str]:
     """Return the cells of a row, in the order of COLUMNS."""
-    return ["" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in vars(row).values()]
+    return ["" if v is None else f"{v:.6g}" if isinstance(v, float) else as_text(str(v)) for v in vars(row).values()]
 
 
 def read_csv(path: Path) -> list[Row]:
@@ -175,7 +176,7 @@ def _row(line: list[str]) -> Row:
     """Parse a line of the CSV file. Raises ValueError."""
     if len(line) != len(COLUMNS):
         raise ValueError(f"has {len(line)} cells, expected {len(COLUMNS)}")
-    by_field = dict(zip((f.name for f in fields(Row)), line, strict=True))
+    by_field = dict(zip((f.name for f in fields(Row)), map(from_text, line), strict=True))
     numbers = {name: float(by_field[name]) if by_field[name] else None for name in _NUMBERS}
     if not all(math.isfinite(v) for v in numbers.values() if v is not None):
         raise ValueError("a number is not finite")

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsseg.core.plain_json import parse_json
 from wsseg.executors.tasks import EXIT_USER_ERROR, POLL_S, Task
 
 STEP_STOP_S = 10.0
@@ -97,7 +98,7 @@ def stop_processes(processes: Sequence[subprocess.Popen[bytes]], timeout_s: floa
 
 def main() -> int:
     """Run the steps of the task given as JSON on the command line."""
-    request = json.loads(sys.argv[1])
+    request = parse_json(sys.argv[1])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM's signal to the worker reaches all processes of a job
     _signal_at_parent_death(signal.SIGTERM)

@@ -11,13 +11,15 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wsseg.core.errors import RecipeError, collecting
 from wsseg.recipe.schema import Recipe
@@ -59,6 +61,24 @@ class OutsidePlugin:
     def record(self) -> dict[str, str]:
         """Return the entry that a run stores for it."""
         return {"name": self.key, "version": self.version, "sha256": self.sha256, "source": self.source}
+
+
+class PluginRecord(BaseModel):
+    """A plug-in that a run was made with, see `OutsidePlugin.record`."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str = Field(pattern=r"^[a-z_.]+\.[A-Za-z_][A-Za-z0-9_]*$")
+    version: str
+    sha256: str
+    source: str
+
+
+def read_records(entries: object, file: Path) -> list[PluginRecord]:
+    """Return the plug-ins that a file of a run lists. Raises RecipeError if an entry is damaged."""
+    try:
+        return TypeAdapter(list[PluginRecord]).validate_python(entries, strict=True)
+    except ValidationError as error:
+        raise RecipeError(f"{file}: {error.error_count()} entries name no plug-in; copy the run again") from error
 
 
 _files: dict[tuple[str, str], OutsidePlugin] = {}
@@ -118,23 +138,23 @@ def used_by(recipe: Recipe) -> tuple[OutsidePlugin, ...]:
     return tuple(plugin for plugin in plugins if plugin is not None)
 
 
-def faults_against(records: Sequence[Mapping[str, str]], run: Path) -> list[str]:
+def faults_against(records: Sequence[PluginRecord], run: Path) -> list[str]:
     """Return the faults of plug-ins of a run that are missing now or whose code has changed.
 
     Args:
-        records: The entries that the run stored, see `OutsidePlugin.record`.
+        records: The plug-ins that the run stored, see `read_records`.
         run: The run's directory, which holds copies of the plug-in files.
     """
     faults = []
     for record in records:
-        package, _, name = record["name"].rpartition(".")
+        package, _, name = record.name.rpartition(".")
         plugin = find(package, name)
         copy = run / "plugins" / f"{name}.py"
-        again = f"--plugin {copy}" if copy.is_file() else f"install {record['source']} {record['version']}"
-        made = f"{run}: was made with the plug-in {record['name']} (sha256 {record['sha256'][:SHOWN]})"
+        again = f"--plugin {copy}" if copy.is_file() else f"install {record.source} {record.version}"
+        made = f"{run}: was made with the plug-in {record.name} (sha256 {record.sha256[:SHOWN]})"
         if plugin is None:
             faults.append(f"{made}, which is missing here; give it again: {again}")
-        elif plugin.sha256 != record["sha256"]:
+        elif plugin.sha256 != record.sha256:
             faults.append(
                 f"{made}, but {plugin.source} is other code ({plugin.sha256[:SHOWN]}); give it as it was: {again}"
             )

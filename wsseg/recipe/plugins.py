@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from wsseg.core.errors import RecipeError, did_you_mean
+from wsseg.core.errors import RecipeError, did_you_mean, short
 from wsseg.recipe import outside
 from wsseg.recipe.source import class_name, plugin_files
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+LONGEST_KEY = 100
+"""Number of characters of a key that are shown in a message."""
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -69,29 +73,42 @@ def checked_arguments(plugin: type, arguments: Mapping[str, Any], where: str) ->
     }
     model = create_model("Arguments", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **definitions)
     try:
-        checked = model(**{str(k): v for k, v in arguments.items()})
+        checked = validate_strictly(model, arguments)
     except ValidationError as error:
         return {}, [f"{where}{line}" for line in sentences(error, list(definitions))]
     return {name: getattr(checked, name) for name in definitions}, []
+
+
+def validate_strictly(model: type[M], plain: Mapping[str, Any]) -> M:
+    """Return a model of plain data that takes `true` for no number, and no text for a number, true or false.
+
+    Strict validation of Python objects would also refuse lists for tuples; that of JSON does not.
+
+    Raises:
+        ValidationError: With all faults.
+    """
+    text = json.dumps({str(key): value for key, value in plain.items()}, default=_of_a_type_without_json)
+    return model.model_validate_json(text, strict=True)
+
+
+def _of_a_type_without_json(value: object) -> dict[str, str]:
+    """Return what no field accepts, e.g. for the date that YAML makes of 2026-01-01."""
+    return {type(value).__name__: str(value)}
 
 
 def sentences(error: ValidationError, known: list[str]) -> list[str]:
     """Return pydantic's errors as lines `.key: what is wrong, got what`."""
     lines = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("function-", "tuple[")))
+        parts = (str(part) for part in fault["loc"] if not str(part).startswith(("function-", "tuple[")))
+        key = ".".join(part if len(part) <= LONGEST_KEY else f"{part[:LONGEST_KEY]} ..." for part in parts)
         if fault["type"] == "extra_forbidden":
             lines.append(f".{key}: unknown key{did_you_mean(key.rsplit('.', 1)[-1], known)}")
         elif fault["type"] == "missing":
             lines.append(f".{key}: missing; it has no default")
         elif fault["type"] == "value_error":
-            lines.append(f".{key}: {fault['ctx']['error']}, got {_short(fault['input'])}")
+            lines.append(f".{key}: {fault['ctx']['error']}, got {short(fault['input'])}")
         else:
             message = str(fault["msg"])
-            lines.append(f".{key}: {message[:1].lower()}{message[1:]}, got {_short(fault['input'])}")
+            lines.append(f".{key}: {message[:1].lower()}{message[1:]}, got {short(fault['input'])}")
     return lines
-
-
-def _short(value: object, length: int = 100) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 4]} ..."

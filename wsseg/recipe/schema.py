@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from wsseg.core.cases import Triple
 from wsseg.core.errors import RecipeError
+from wsseg.core.plain_json import parse_json
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
 """The name of a network or a term: it becomes part of file and metric names."""
 Integer = Annotated[int, Strict()]
 """A whole number; without Strict, pydantic would accept `true` as 1."""
 Number = Annotated[float, Strict()]
+Truth = Annotated[bool, Strict()]
 Length = Annotated[Number, Field(gt=0)]
 Size = Annotated[Integer, Field(ge=1)]
 
@@ -190,7 +192,7 @@ class PredictionSection(Section):
     overlap: Number = Field(
         0.5, ge=0, lt=1, description="Share of a window that overlaps the next one; windows are blended by a Gaussian."
     )
-    mirror: bool = Field(
+    mirror: Truth = Field(
         False, description="Average predictions over mirrored inputs, along the axes of data.augmentation.mirror."
     )
 
@@ -213,7 +215,7 @@ class Recipe(Section):
     """All decisions of one run, in one file."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9._-]+$",
+        pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         max_length=100,
         description="Name of the recipe, of letters, digits and ._-; also the name of the folder of its runs.",
     )
@@ -245,7 +247,7 @@ class Recipe(Section):
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain data."""
-        plain: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        plain: dict[str, Any] = parse_json(self.model_dump_json(by_alias=True))
         return plain
 
     def decisive(self) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import Event
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wsseg.core.errors import RecipeError
+from wsseg.core.errors import RecipeError, short
 
 MAXIMUM_BYTES = 1_000_000
+MAXIMUM_DEPTH = 50
 PLAIN_TAGS = {
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")
 }
@@ -24,9 +27,22 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 class _NotPlainError(Exception):
     """YAML that is valid, but no plain mapping of words to values."""
 
-    def __init__(self, node: Node, problem: str) -> None:
+    def __init__(self, node: Node | Event, problem: str) -> None:
         super().__init__(problem)
         self.line = node.start_mark.line + 1
+
+
+class _PlainComposer(Composer):  # type: ignore[misc]
+    """Builds the nodes of a YAML text; it stops at the first anchor or alias, before any alias is followed."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node, or raise `_NotPlainError`."""
+        event = self.parser.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise _NotPlainError(event, "YAML anchors and merge keys are not read; write the values out")
+        if self.depth >= MAXIMUM_DEPTH:
+            raise _NotPlainError(event, f"nested more than {MAXIMUM_DEPTH} levels deep; a recipe has 5")
+        return super().compose_node(parent, index)
 
 
 def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -73,6 +89,7 @@ def _text(path: Path) -> str:
 
 def _parse(text: str, where: str) -> tuple[Node | None, Any]:
     loader = YAML(typ="safe", pure=True)
+    loader.Composer = _PlainComposer
     try:
         tree = loader.compose(text)
         if tree is not None:
@@ -88,14 +105,12 @@ def _parse(text: str, where: str) -> tuple[Node | None, Any]:
 
 
 def _check(node: Node) -> None:
-    """Refuse anchors, merge keys and tags. An anchor comes before its aliases, so no alias is ever followed."""
-    if node.anchor:
-        raise _NotPlainError(node, "YAML anchors and merge keys are not read; write the values out")
+    """Refuse merge keys and tags."""
     if str(node.tag) not in PLAIN_TAGS:
-        raise _NotPlainError(node, f"the YAML tag {str(node.tag)!r} is not read; write a plain value")
+        raise _NotPlainError(node, f"the YAML tag {short(str(node.tag))} is not read; write a plain value")
     if isinstance(node, ScalarNode) and node.style is None and re.fullmatch(r"[-+]?0[0-9]+", node.value):
-        decimal = node.value.lstrip("+-0") or "0"
-        raise _NotPlainError(node, f"{node.value}: a number does not begin with 0; write {decimal} or '{node.value}'")
+        number, decimal = node.value[:40], node.value.lstrip("+-0")[:40] or "0"
+        raise _NotPlainError(node, f"{number}: a number does not begin with 0; write {decimal} or '{number}'")
     if isinstance(node, SequenceNode):
         for item in node.value:
             _check(item)
@@ -111,7 +126,7 @@ def _check_keys(node: MappingNode) -> None:
         if not isinstance(key, ScalarNode):
             raise _NotPlainError(key, "a key must be a word")
         if key.value in seen:
-            raise _NotPlainError(key, f"the key {key.value!r} stands twice; keep one of them")
+            raise _NotPlainError(key, f"the key {short(key.value)} stands twice; keep one of them")
         seen.add(key.value)
         _check(key)
         _check(value)

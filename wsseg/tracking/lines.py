@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsseg.core.errors import and_more
+from wsseg.core.plain_json import parse_json
 
 NUMBER, CRC = "n", "crc"
 """The last two keys of a line: its number from 1 on, and the crc32 of the text before the second key."""
@@ -83,8 +84,8 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     if not text.endswith(b"\n"):
         return None
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = parse_json(text)
+    except ValueError:
         return None
     if not isinstance(line, dict):
         return None

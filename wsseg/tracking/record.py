@@ -137,7 +137,10 @@ def child_in(record: Path, line: Mapping[str, Any]) -> dict[str, Path]:
     """Return the child that a line of a record names, identity -> directory; {} for any other line."""
     if line.get("event") != "adopted":
         return {}
-    return {line["child"]: (record.parent.resolve() / line["run_dir"]).resolve()}
+    child, run_dir = line.get("child"), line.get("run_dir")
+    if not isinstance(child, str) or not isinstance(run_dir, str) or "\0" in run_dir:
+        return {}
+    return {child: (record.parent.resolve() / run_dir).resolve()}
 
 
 @contextmanager

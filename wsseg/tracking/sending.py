@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
+from wsseg.core.names import lies_inside
 from wsseg.core.sealed import read_sealed, sealed_json
 from wsseg.tracking.address import public, reason
 from wsseg.tracking.lines import read_lines
@@ -188,8 +189,11 @@ class Sender:
 
     def _file(self, name: str, folder: str) -> bool:
         """Send a file. A file that a healthy store rejects must not block the rest."""
+        path = self._record.parent / name
         try:
-            self._store.file(self._run_id(), self._record.parent / name, folder)
+            if not lies_inside(path, self._record.parent) or ".." in Path(folder).parts or Path(folder).is_absolute():
+                raise PermissionError("it lies outside of the run")
+            self._store.file(self._run_id(), path, folder)
         except Exception as error:
             self._store.check()
             if not self._rejection_reported:
@@ -226,7 +230,7 @@ class Sender:
 def stored_ids(run_dir: Path, uri: str) -> RunIds | None:
     """Return the ids of a run in a store, as stored in its directory."""
     state, _ = _read_state(run_dir, uri)
-    return RunIds(state["experiment_id"], state["run_id"]) if state.get("run_id") else None
+    return RunIds(state.get("experiment_id", ""), state["run_id"]) if state.get("run_id") else None
 
 
 def unsent(run_dir: Path, uri: str) -> int:

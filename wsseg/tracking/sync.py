@@ -13,7 +13,7 @@ from wsseg.tracking.address import is_server, public, reason, store_address
 from wsseg.tracking.lines import read_lines, state_of
 from wsseg.tracking.mlflow_store import MlflowStore
 from wsseg.tracking.pages import viewing_instructions
-from wsseg.tracking.record import RECORD, children_of, record_lock
+from wsseg.tracking.record import RECORD, children_of, identity, record_lock
 from wsseg.tracking.sending import Sender, unsent
 
 PATIENCE_S = 60
@@ -93,7 +93,10 @@ def _records(paths: Sequence[Path]) -> list[Path]:
                 faults.append(f"{record}: has no readable line; delete the directory if the run never started")
             elif record not in started:
                 started[record] = first[1]["time"]
-                pending += [child / RECORD for child in children_of(record).values() if (child / RECORD).is_file()]
+                pending += [
+                    run_dir / RECORD for child, run_dir in children_of(record).items()
+                    if (run_dir / RECORD).is_file() and identity(run_dir / RECORD) == child  # else it is another run
+                ]  # fmt: skip
     if faults:
         raise DataError(faults)
     return sorted(started, key=lambda record: (started[record], record))

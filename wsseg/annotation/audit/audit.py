@@ -17,6 +17,7 @@ from wsseg.annotation.audit import design, estimate, points_file
 from wsseg.annotation.audit.design import CaseGroup, Design, Stratum
 from wsseg.annotation.audit.points_file import Point
 from wsseg.annotation.audit.strata import Volumes, VoxelGroup, group_codes
+from wsseg.core.csv_cells import as_text
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.files import whole_folder, write_safely
 from wsseg.core.reporter import Reporter
@@ -259,5 +260,5 @@ def _table(estimates: Sequence[ClassDice]) -> str:
     writer.writerow(["class", "dice", "low", "high", "points_found"])
     for row in estimates:
         numbers = ["" if value is None else f"{value:.6g}" for value in (row.dice, row.low, row.high)]
-        writer.writerow([row.name, *numbers, row.hits])
+        writer.writerow([as_text(row.name), *numbers, row.hits])
     return text.getvalue()

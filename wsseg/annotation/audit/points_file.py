@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.core.cases import Triple
+from wsseg.core.csv_cells import as_text, from_text
 from wsseg.core.errors import DataError, and_more, did_you_mean
 from wsseg.core.files import write_safely
 from wsseg.volumes import nifti
@@ -67,7 +68,7 @@ def write_list(path: Path, points: Sequence[Point], classes: Sequence[str]) -> N
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, ANSWER])
     for p in points:
-        writer.writerow([p.number, p.case, *p.voxel, *(f"{mm:.3f}" for mm in (*p.ras_mm, *p.lps_mm)), ""])
+        writer.writerow([p.number, as_text(p.case), *p.voxel, *(f"{mm:.3f}" for mm in (*p.ras_mm, *p.lps_mm)), ""])
     write_safely(path, text.getvalue().encode())
 
 
@@ -136,7 +137,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     if missing := [name for name in ("point", "case", "i", "j", "k", ANSWER) if name not in names]:
         raise DataError(f"{path}: has no column {', '.join(missing)}: leave the header of the table as it was")
     cells = csv.reader([line for _, line in table[1:]], delimiter=delimiter)
-    rows = [dict.fromkeys(names, "") | dict(zip(names, map(str.strip, row), strict=False)) for row in cells]
+    rows = [
+        dict.fromkeys(names, "") | dict(zip(names, (from_text(cell.strip()) for cell in row), strict=False))
+        for row in cells
+    ]
     return [(line, row) for (line, _), row in zip(table[1:], rows, strict=False)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from wsseg.annotation.exchange.names_files import named_in_json
 from wsseg.annotation.exchange.source_segmentation import Colour, Segment
 from wsseg.core.errors import DataError, and_more
+from wsseg.core.plain_json import parse_json
 
 MITK_GROUPS = "org.mitk.multilabel.segmentation.labelgroups"
 _MITK_LEGACY = "org.mitk.image.multilabel"
@@ -87,8 +87,8 @@ def _is_standard(key: str, text: str) -> bool:
 def _json_names(text: str) -> dict[int, str]:
     """Return value -> name of a JSON text, of `1=GTVp, 2=GTVn` or of `GTVp:1; GTVn:2`; {} if it is neither."""
     try:
-        return named_in_json(json.loads(text))
-    except (ValueError, RecursionError):
+        return named_in_json(parse_json(text))
+    except ValueError:
         pass
     words = [word for word in re.split(r"[,;|\n]+", text) if word.strip()]
     first = [re.fullmatch(r"\s*(\d{1,5})\s*[:=]\s*(\D.*?)\s*", word) for word in words]
@@ -130,14 +130,14 @@ def _mitk(path: Path, header: Mapping[str, Any]) -> tuple[Segment, ...]:
         return ()
     for candidate in (text, text.replace("\\n", "\n").replace("\\\\", "\\")):  # NRRD escapes both
         try:
-            groups = json.loads(candidate)
+            groups = parse_json(candidate)
             return tuple(
                 Segment(str(label["name"]), layer, int(label["value"]), _mitk_colour(label.get("color")))
                 for layer, group in enumerate(groups)
                 for label in group["labels"]
                 if int(label["value"]) != 0
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             cause = f"{type(error).__name__}: {error}"
     raise DataError(
         f"{path}: its header names labels ({MITK_GROUPS}), but they cannot be read ({cause}): save it again with MITK, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from wsseg.annotation.exchange import itksnap
 from wsseg.annotation.exchange.itksnap import decoded
 from wsseg.annotation.exchange.source_segmentation import Colour
 from wsseg.core.errors import DataError, and_more
+from wsseg.core.plain_json import parse_json
 from wsseg.dataset.unused import entries
 
 Names = dict[int, tuple[str, Colour | None]]
@@ -145,8 +145,8 @@ def _of_table(lines: list[str]) -> Names:
 def _of_json(path: Path, text: str, likely: bool) -> Names:
     """Return the names in a JSON object {name: value} or {value: name}, perhaps below "labels"; else {}."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         if likely:
             raise DataError(f"{path}: is no valid JSON ({error}): correct it") from error
         return {}

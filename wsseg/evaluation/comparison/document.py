@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsseg.core.names import visible
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
@@ -43,34 +45,39 @@ class ReportSection:
 
 def page(title: str, sections: Sequence[ReportSection]) -> str:
     """Return the report as one HTML page with embedded pictures."""
-    links = " ".join(f'<a href="#part{n}">{html.escape(section.title)}</a>' for n, section in enumerate(sections))
+    links = " ".join(f'<a href="#part{n}">{_html(section.title)}</a>' for n, section in enumerate(sections))
     body = "\n".join(_html_section(n, section) for n, section in enumerate(sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_html(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{_html(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n"
         "</html>\n"
     )
 
 
 def _html_section(number: int, section: ReportSection) -> str:
-    lines = [f'<section id="part{number}">', f"<h2>{html.escape(section.title)}</h2>"]
-    lines += [f"<p>{html.escape(text)}</p>" for text in section.text]
+    lines = [f'<section id="part{number}">', f"<h2>{_html(section.title)}</h2>"]
+    lines += [f"<p>{_html(text)}</p>" for text in section.text]
     if section.columns:
-        head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in section.columns)
-        rows = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in section.rows)
+        head = "".join(f'<th scope="col">{_html(cell)}</th>' for cell in section.columns)
+        rows = "\n".join("<tr>" + "".join(f"<td>{_html(c)}</td>" for c in row) + "</tr>" for row in section.rows)
         lines.append(
             f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
         )
     if section.commands:
-        lines.append(f"<pre>{html.escape(chr(10).join(section.commands))}</pre>")
+        lines.append(f"<pre>{chr(10).join(map(_html, section.commands))}</pre>")
     for caption, path in section.pictures:
-        escaped, data = html.escape(caption, quote=True), base64.b64encode(path.read_bytes()).decode()
+        escaped, data = _html(caption), base64.b64encode(path.read_bytes()).decode()
         lines.append(
             f'<figure><img alt="{escaped}" src="data:image/png;base64,{data}">'
             f"<figcaption>{escaped}</figcaption></figure>"
         )
     return "\n".join([*lines, "</section>"])
+
+
+def _html(text: str) -> str:
+    """Return a text as HTML shows it, character for character; control characters as escapes."""
+    return html.escape(visible(text, len(text)), quote=True)
 
 
 def markdown(title: str, sections: Sequence[ReportSection], folder: Path) -> str:
@@ -83,7 +90,9 @@ def markdown(title: str, sections: Sequence[ReportSection], folder: Path) -> str
             table = [head, ["---"] * len(head), *body]
             lines.append("\n".join(f"| {' | '.join(row)} |" for row in table))
         if section.commands:
-            lines.append("\n".join(["```", *section.commands, "```"]))
+            text = "\n".join(section.commands)
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            lines.append(f"{fence}\n{text}\n{fence}")
         lines += [
             f"![{_literal(caption)}]({path.relative_to(folder).as_posix()})" for caption, path in section.pictures
         ]
@@ -92,5 +101,5 @@ def markdown(title: str, sections: Sequence[ReportSection], folder: Path) -> str
 
 def _literal(text: str) -> str:
     """Escape a text for Markdown: `+ CRF` must not start a list, and `[1]` must not become a link."""
-    text = re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"([\\`*<>|\[\]&~$]|\b_|_\b)", r"\\\1", visible(" ".join(text.split()), len(text)))
     return re.sub(r"^(\d*)(#+|[-+.)])(?= )", r"\1\\\2", text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
+from wsseg.core.csv_cells import as_text
 from wsseg.core.errors import DataError
 from wsseg.evaluation.comparison.statistics import Interval, holm, interval, signed_rank
 from wsseg.evaluation.scoring import COLUMNS, METRICS, Row, cells
@@ -289,5 +290,7 @@ def table(runs: Iterable[ScoredRun]) -> str:
     writer.writerow(["recipe", "fold", "seed", "patient", *COLUMNS])
     for run in runs:
         for row in run.rows:
-            writer.writerow([run.arm, run.fold, run.seed, run.patients.get(row.case, ""), *cells(row)])
+            writer.writerow(
+                [as_text(run.arm), run.fold, run.seed, as_text(run.patients.get(row.case, "")), *cells(row)]
+            )
     return lines.getvalue()
