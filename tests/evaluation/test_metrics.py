@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.surface_distance import compute_average_surface_distance
+from scipy import ndimage
 
 from wsseg.evaluation import metrics
 from wsseg.evaluation.metrics import score, surface_distances
@@ -118,3 +119,27 @@ def test_shapes_and_tolerance_are_checked() -> None:
         score(np.ones((2, 2, 2), bool), np.ones((2, 2, 3), bool), SPACING, 1.0)
     with pytest.raises(ValueError, match="expected 0 or more"):
         score(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool), SPACING, float("nan"))
+
+
+@pytest.mark.parametrize("fill", [0.02, 0.5])
+def test_distances_and_volumes_on_a_sheared_grid_are_those_of_the_positions_in_mm(fill: float) -> None:
+    random = np.random.default_rng(3)
+    a, b = random.random((2, 7, 8, 6)) < fill
+    tilt = np.tan(np.deg2rad(20))
+    edges = np.array([[0.8, 0, 0], [0, 1.2, 3 * tilt], [0, 0, 3.0]])
+    scores = metrics.score(a, b, edges, 1.0)
+    assert scores.volume_ml == pytest.approx(np.count_nonzero(a) * 0.8 * 1.2 * 3 / 1000)
+    to_b, to_a = metrics.surface_distances(a, b, edges)
+    surfaces = [mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1)) for mask in (a, b)]
+    places = [np.argwhere(surface) @ edges.T for surface in surfaces]
+    apart = np.linalg.norm(places[0][:, None] - places[1][None], axis=2)
+    np.testing.assert_allclose(to_b, apart.min(1))
+    np.testing.assert_allclose(to_a, apart.min(0))
+    empty = metrics.score(a, np.zeros_like(a), edges, 1.0)
+    assert empty.hd95_mm == pytest.approx(np.linalg.norm([7 * 0.8, 8 * 1.2 + 6 * 3 * tilt, 18]))
+
+
+def test_orthogonal_edges_give_the_same_scores_as_their_lengths() -> None:
+    a, b = np.random.default_rng(4).random((2, 6, 6, 6)) < 0.1
+    turned = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]]) * (1.0, 2.0, 3.0)
+    assert vars(metrics.score(a, b, turned, 1.0)) == pytest.approx(vars(metrics.score(a, b, (1.0, 2.0, 3.0), 1.0)))

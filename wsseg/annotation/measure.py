@@ -122,11 +122,11 @@ def measure_sets(
 def _measure(job: _Job) -> list[StrokeMeasurements]:
     """Measure one case, class by class. Raises DataError with its faults."""
     label, grid = read_label(job.label, job.classes, job.label_ignore)
-    annotation, other = read_label(job.annotation, job.classes, job.annotation_ignore)
-    if annotation.shape != label.shape or grid.displacement_voxels(other) > nifti.CORNER_TOLERANCE_VOXELS:
+    volume = nifti.on_grid(nifti.Volume(*read_label(job.annotation, job.classes, job.annotation_ignore)), grid)
+    if volume is None:
         raise DataError(f"{job.annotation}: does not lie on the grid of {job.label}: resample one onto the other's")
     pixel_mm = [mm for axis, mm in enumerate(grid.spacing_mm) if axis != job.axis]
-    slices = np.moveaxis(label, job.axis, 0), np.moveaxis(annotation, job.axis, 0)
+    slices = np.moveaxis(label, job.axis, 0), np.moveaxis(volume.array, job.axis, 0)
     return [measure_strokes(*slices, value, (pixel_mm[0], pixel_mm[1])) for value in range(job.classes)]
 
 

@@ -80,7 +80,7 @@ class HeldOutCases:
     def _rows(self, cached: CachedCase, prediction: Array, reference: Array, grid: nifti.Grid) -> list[scoring.Row]:
         tolerance_mm = self.context.recipe.evaluation.tolerance_mm
         return scoring.score_case(
-            cached.case.name, prediction, reference, grid.spacing_mm, self._classes(), tolerance_mm
+            cached.case.name, prediction, reference, grid.metric_mm, self._classes(), tolerance_mm
         )
 
     def _classes(self) -> dict[int, str]:

@@ -60,6 +60,8 @@ def load_case(case: Case, classes: int, ignore_value: int | None) -> CaseInMemor
     for path, volume in [*((case.images[n], v) for n, v in volumes.items()), (case.annotation, annotation)]:
         if volume is not None and path is not None:
             faults += _grid_faults(path, volume.grid, first[0], first[1].grid)
+    volumes = {n: v and (nifti.on_grid(v, first[1].grid) or v) for n, v in volumes.items()}
+    annotation = annotation and (nifti.on_grid(annotation, first[1].grid) or annotation)
     images = {n: None if v is None else _finite(case.images[n], v.array, faults) for n, v in volumes.items()}
     label = None
     with collecting(faults):
@@ -100,7 +102,7 @@ def load_label(case: Case, path: Path, classes: int, ignore_value: int | None) -
     faults += _grid_faults(path, volume.grid, first, expected)
     label = None
     with collecting(faults):
-        label = to_label(path, volume.array, classes, ignore_value)
+        label = to_label(path, (nifti.on_grid(volume, expected) or volume).array, classes, ignore_value)
     if faults or label is None:
         raise DataError(faults)
     return label
@@ -115,15 +117,15 @@ def _read(path: Path | None, axes: AxisOrder, faults: list[str]) -> nifti.Volume
 
 
 def _grid_faults(path: Path, grid: Grid, first: Path, expected: Grid) -> list[str]:
-    """Return a fault where a file's grid differs from that of the case's first image."""
+    """Return a fault where a file's grid does not fit that of the case's first image."""
+    if expected.fits(grid):
+        return []
     moved = expected.displacement_voxels(grid)
     remedy = "resample one onto the other's grid"
     if grid.shape != expected.shape:
         sizes = f"{path} is {grid.shape}, {first.name} is {expected.shape}, and a corner lies {moved:.1f} voxels off"
         return [f"{sizes}: {remedy}"]
-    if moved > nifti.CORNER_TOLERANCE_VOXELS:
-        return [f"{path}: its corner lies {moved:.1f} voxels from that of {first.name}: {remedy}"]
-    return []
+    return [f"{path}: its corner lies {moved:.1f} voxels from that of {first.name}: {remedy}"]
 
 
 def _finite(path: Path | None, array: Array, faults: list[str]) -> Array:

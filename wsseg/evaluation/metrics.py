@@ -6,6 +6,7 @@ image count as outside. Distances are Euclidean, in mm, between the centres of s
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from wsseg.core.cases import Spacing
-from wsseg.volumes.types import Mask
+from wsseg.volumes.types import Array, Mask
 
 Distances = npt.NDArray[np.float64]
 Empty = Literal["", "both", "prediction", "reference"]
@@ -48,7 +49,7 @@ class Scores:
     empty: Empty
 
 
-def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: float) -> Scores:
+def score(prediction: Mask, reference: Mask, spacing_mm: Spacing | Array, tolerance_mm: float) -> Scores:
     """Compare a predicted mask with the reference mask.
 
     An empty mask has no surface. If both masks are empty, dice and nsd are 1 and the distances 0. If one is empty, dice
@@ -57,7 +58,8 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
     Args:
         prediction: (X, Y, Z) bool.
         reference: (X, Y, Z) bool.
-        spacing_mm: Edge lengths of a voxel.
+        spacing_mm: Edge lengths of a voxel; for a sheared grid, whose axes are not orthogonal, the (3, 3) matrix with
+            the edges of a voxel as columns.
         tolerance_mm: Largest distance at which surfaces count as equal in nsd (Nikolov et al. 2021, here with surface
             voxels instead of surface elements).
 
@@ -70,12 +72,13 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
         raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
     prediction, reference = prediction.astype(bool, copy=False), reference.astype(bool, copy=False)
     size, reference_size = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    edges = np.asarray(spacing_mm, float)
+    voxel_ml = float(np.prod(edges) if edges.ndim == 1 else abs(np.linalg.det(edges))) / 1000
     volumes = size * voxel_ml, reference_size * voxel_ml
     if not size and not reference_size:
         return Scores(1.0, 0.0, 0.0, 1.0, *volumes, "both")
     if not size or not reference_size:
-        diagonal = float(np.linalg.norm(np.multiply(prediction.shape, spacing_mm)))
+        diagonal = _diagonal(prediction.shape, edges)
         return Scores(0.0, diagonal, diagonal, 0.0, *volumes, "reference" if size else "prediction")
     overlap = int(np.count_nonzero(prediction & reference))
     to_reference, to_prediction = surface_distances(prediction, reference, spacing_mm)
@@ -91,29 +94,39 @@ def score(prediction: Mask, reference: Mask, spacing_mm: Spacing, tolerance_mm: 
     )
 
 
-def surface_distances(a: Mask, b: Mask, spacing_mm: Spacing) -> tuple[Distances, Distances]:
+def _diagonal(shape: tuple[int, ...], edges: Array) -> float:
+    """Return the longest diagonal of a volume in mm."""
+    if edges.ndim == 1:
+        return float(np.linalg.norm(np.multiply(shape, edges)))
+    ends = np.array(list(itertools.product((-1, 1), repeat=3))) * shape
+    return float(np.linalg.norm(ends @ edges.T, axis=1).max())
+
+
+def surface_distances(a: Mask, b: Mask, spacing_mm: Spacing | Array) -> tuple[Distances, Distances]:
     """Return the distance of each surface voxel of one mask to the surface of the other, in both directions.
 
     The cost of a KD-tree depends on the number of surface voxels; it is faster for organs and tumours. The cost of a
-    distance transform depends on the number of voxels; it is faster for masks with very many surface voxels.
+    distance transform depends on the number of voxels; it is faster for masks with very many surface voxels, and exact
+    for orthogonal axes only.
 
     Args:
         a: (X, Y, Z) bool with at least one voxel.
         b: (X, Y, Z) bool with at least one voxel.
-        spacing_mm: Edge lengths of a voxel.
+        spacing_mm: Edge lengths of a voxel, or its edges; see `score`.
 
     Returns:
         Distances in mm from the surface of `a` to that of `b`, and from the surface of `b` to that of `a`.
     """
     box = _bounding_box(a | b)
-    surface_a, surface_b = _surface(a[box]), _surface(b[box])
-    if np.count_nonzero(surface_a) + np.count_nonzero(surface_b) > TREE_SHARE * surface_a.size:
+    surface_a, surface_b = surfaces = _surface(a[box]), _surface(b[box])
+    edges = np.asarray(spacing_mm, np.float64)
+    many = np.count_nonzero(surface_a) + np.count_nonzero(surface_b) > TREE_SHARE * surface_a.size
+    if many and edges.ndim == 1:
         field_a = distance_transform_edt(~surface_a, sampling=spacing_mm)
         from_b = field_a[surface_b]
         del field_a  # one field at a time: each takes eight bytes per voxel
         return distance_transform_edt(~surface_b, sampling=spacing_mm)[surface_a], from_b
-    edges = np.asarray(spacing_mm, np.float64)
-    points_a, points_b = np.argwhere(surface_a) * edges, np.argwhere(surface_b) * edges
+    points_a, points_b = (np.argwhere(s) * edges if edges.ndim == 1 else np.argwhere(s) @ edges.T for s in surfaces)
     return _nearest(points_a, points_b), _nearest(points_b, points_a)
 
 

@@ -16,7 +16,7 @@ from wsseg.dataset.dataset_json import read_label_names
 from wsseg.dataset.labelmaps import find_label_maps, read_label
 from wsseg.dataset.unused import UnusedFile, entries, unreadable, unused_lines
 from wsseg.volumes import nifti
-from wsseg.volumes.nifti import CORNER_TOLERANCE_VOXELS, Volume
+from wsseg.volumes.nifti import Volume, on_grid
 
 _COMPANIONS = ("dataset.json", "annotation.json", "plans.json", "predict_from_raw_data_args.json")
 """Names of files beside label maps that are no label maps and belong there."""
@@ -43,7 +43,9 @@ class Pair:
         """Read prediction and reference. Raises ValueError if there is no reference."""
         if self.reference is None:
             raise ValueError(f"{self.prediction} has no reference")
-        return Volume(*read_label(self.prediction, _ANY, None)), Volume(*read_label(self.reference, _ANY, self.ignore))
+        prediction = Volume(*read_label(self.prediction, _ANY, None))
+        reference = Volume(*read_label(self.reference, _ANY, self.ignore))
+        return _on_one_grid(prediction, reference) or (prediction, reference)
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,22 @@ def check_pair(pair: Pair, classes: Mapping[int, str] | None) -> PairCheck:
             remedy = "name them in dataset.json" if IGNORE not in unknown else _remedy_for_255(path)
             faults.append(f"{path}: holds {sorted(unknown)}, expected 0 (background), {expected}: {remedy}")
     remedy = f"its reference {pair.reference}: resample the prediction onto the reference's grid"
-    if prediction and reference and prediction.grid.shape != reference.grid.shape:
-        faults.append(f"{pair.prediction} is {prediction.grid.shape}, not {reference.grid.shape} like {remedy}")
-    elif prediction and reference:
+    if prediction and reference and _on_one_grid(prediction, reference) is None:
         offset = reference.grid.displacement_voxels(prediction.grid)
-        if offset > CORNER_TOLERANCE_VOXELS:
+        if prediction.grid.shape != reference.grid.shape:
+            faults.append(f"{pair.prediction} is {prediction.grid.shape}, not {reference.grid.shape} like {remedy}")
+        else:
             faults.append(f"{pair.prediction}: its corner lies {offset:.1f} voxels from that of {remedy}")
     dense = reference is not None and not unannotated
     return PairCheck(faults, dense, values | reference_values)
+
+
+def _on_one_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume] | None:
+    """Return both label maps on one grid, voxel for voxel, if one lies where a reader sees the other; else None."""
+    if moved := on_grid(prediction, reference.grid):
+        return moved, reference
+    moved = on_grid(reference, prediction.grid)
+    return None if moved is None else (prediction, moved)
 
 
 def _remedy_for_255(path: Path | None) -> str:

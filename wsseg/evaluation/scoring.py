@@ -58,7 +58,12 @@ COLUMNS = ["class" if f.name == "class_name" else f.name for f in fields(Row)]
 
 
 def score_case(
-    case: str, prediction: Array, reference: Array, spacing_mm: Spacing, classes: Mapping[int, str], tolerance_mm: float
+    case: str,
+    prediction: Array,
+    reference: Array,
+    spacing_mm: Spacing | Array,
+    classes: Mapping[int, str],
+    tolerance_mm: float,
 ) -> list[Row]:
     """Score each class of one case. Voxels whose reference is IGNORE are excluded from both masks.
 
@@ -66,7 +71,7 @@ def score_case(
         case: Name of the case.
         prediction: (X, Y, Z) integers.
         reference: (X, Y, Z) integers, on the same grid.
-        spacing_mm: Edge lengths of a voxel.
+        spacing_mm: Edge lengths of a voxel, or its edges on a sheared grid; see `metrics.score`.
         classes: Value -> name; the background (0) is never scored.
         tolerance_mm: See `metrics.score`.
     """
@@ -131,7 +136,7 @@ def score_folder(
 def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> list[Row]:
     """Read a case again and score it. Keeping all cases in memory since the check would need too much of it."""
     prediction, reference = pair.read()
-    return score_case(pair.case, prediction.array, reference.array, reference.grid.spacing_mm, classes, tolerance_mm)
+    return score_case(pair.case, prediction.array, reference.array, reference.grid.metric_mm, classes, tolerance_mm)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

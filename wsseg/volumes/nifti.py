@@ -11,81 +11,31 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, ornt_transform
 from nibabel.volumeutils import apply_read_scaling
 
 from wsseg.core.axes import CANONICAL, AxisOrder
-from wsseg.core.cases import Spacing, Triple
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_file
-from wsseg.volumes.forms import StoredForms
+from wsseg.volumes.grid import CORNER_TOLERANCE_VOXELS as CORNER_TOLERANCE_VOXELS
+from wsseg.volumes.grid import UNCHANGED, file_orientation
+from wsseg.volumes.grid import Grid as Grid
+from wsseg.volumes.grid import grid_of as grid_of
 from wsseg.volumes.header import Header, check_affine, check_memory, check_surplus, read_header
-from wsseg.volumes.slices import thick_axis
 from wsseg.volumes.types import Array
 
 ENDINGS = (".nii.gz", ".nii")
 """File name endings of images and label maps."""
-_UNCHANGED = np.array([[0.0, 1], [1, 1], [2, 1]])
-CORNER_TOLERANCE_VOXELS = 0.1
 _CHUNK = 2**20
 _QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 _QOFFSET = ("qoffset_x", "qoffset_y", "qoffset_z")
 _SROW = ("srow_x", "srow_y", "srow_z")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The grid of a volume, in the working order of its axes and as stored in the file.
-
-    Attributes:
-        shape: Voxels along x, y, z of the working order.
-        affine: (4, 4), voxel index -> mm (RAS), in the working order.
-        disk_shape: Voxels in the file's own axis order.
-        disk_affine: (4, 4), the file's own, in mm.
-        forms: The geometry fields of the file's header, which `write` writes back; None if it is no NIfTI file.
-    """
-
-    shape: Triple
-    affine: Array
-    disk_shape: Triple
-    disk_affine: Array
-    forms: StoredForms | None = field(default=None, kw_only=True)
-
-    @property
-    def spacing_mm(self) -> Spacing:
-        """Length of a voxel's edges along x, y, z."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
-
-    @property
-    def axes(self) -> AxisOrder:
-        """The rule that turns another file of the same case to this working order: the closest axes of this grid."""
-        columns = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
-        x, y, z = ((float(a), float(b), float(c)) for a, b, c in columns.T)
-        return AxisOrder((x, y, z))
-
-    @property
-    def turn(self) -> str:
-        """The working axis that each axis of the file becomes, and its direction, e.g. +x-z+y."""
-        return "".join(f"{'-' if sign < 0 else '+'}{'xyz'[int(place)]}" for place, sign in _orientation(self))
-
-    @property
-    def orientation(self) -> str:
-        """Directions of the file's own axes, e.g. RAS: to the patient's right, front and head."""
-        return "".join(nib.aff2axcodes(self.disk_affine))
-
-    def displacement_voxels(self, other: Grid) -> float:
-        """Return the largest distance between corresponding corners of the two grids, in voxels of this grid."""
-        units = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)], float)
-        own, others = ((units * [*(np.array(grid.shape) - 1), 1]).T for grid in (self, other))
-        moved = np.linalg.inv(self.affine) @ other.affine @ others
-        return float(np.abs(moved - own)[:3].max())
 
 
 @dataclass(frozen=True)
@@ -143,13 +93,27 @@ def canonical(path: Path, array: Array, affine: Array, axes: AxisOrder = CANONIC
     return _in_working_order(array, grid_of((i, j, k), affine, axes))
 
 
+def on_grid(volume: Volume, target: Grid) -> Volume | None:
+    """Return a volume on a grid that it fits (see `Grid.fits`), voxel for voxel; None if it lies elsewhere."""
+    if not target.fits(volume.grid):
+        return None
+    if volume.grid.shape == target.shape and target.displacement_voxels(volume.grid) <= CORNER_TOLERANCE_VOXELS:
+        return volume
+    return _in_working_order(as_on_disk(volume.array, volume.grid), target)
+
+
 def as_on_disk(array: Array, grid: Grid) -> Array:
     """Return an array in the axis order of the file of its grid. Raises ValueError if the shapes differ."""
     if array.shape != grid.shape:
         raise ValueError(f"array is {array.shape}, its grid {grid.shape}")
-    transform = ornt_transform(_UNCHANGED, _orientation(grid))
+    transform = ornt_transform(UNCHANGED, file_orientation(grid))
     reordered: Array = np.ascontiguousarray(apply_orientation(array, transform))
     return reordered
+
+
+def from_disk(array: Array, grid: Grid) -> Array:
+    """Return an array in the axis order of the file of a grid in the working order of the grid."""
+    return _in_working_order(array, grid).array
 
 
 def write(path: Path, array: Array, grid: Grid) -> None:
@@ -190,37 +154,9 @@ def _image(voxels: Array, grid: Grid) -> Any:
 
 def _in_working_order(array: Array, grid: Grid) -> Volume:
     """Convert an array from its file's axis order to the working order."""
-    transform = ornt_transform(_orientation(grid), _UNCHANGED)
+    transform = ornt_transform(file_orientation(grid), UNCHANGED)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch supports no other byte order
     return Volume(np.ascontiguousarray(apply_orientation(native, transform)), grid)
-
-
-def grid_of(shape: Triple, affine: Array, axes: AxisOrder = CANONICAL) -> Grid:
-    """Return the grid of a file of this shape and affine, in a working order."""
-    orientation = _working_orientation(affine, axes)
-    working = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
-    size = tuple(int(shape[int(np.flatnonzero(orientation[:, 0] == axis)[0])]) for axis in range(3))
-    return Grid((size[0], size[1], size[2]), working, shape, affine)
-
-
-def _working_orientation(affine: Array, axes: AxisOrder) -> Array:
-    """Return the place and the direction (1 or -1) of each axis of a file in the working order, (3, 2)."""
-    orientation = _UNCHANGED.copy()
-    if axes.frame is not None:
-        frame = np.eye(4)
-        frame[:3, :3] = np.array(axes.frame).T
-        orientation = io_orientation(np.linalg.inv(frame) @ affine)
-    if axes.through is not None:
-        places, thick = orientation[:, 0], thick_axis(np.linalg.norm(affine[:3, :3], axis=0))
-        moved = int(np.flatnonzero(places == axes.through)[0]) if thick is None else thick
-        places[places > places[moved]] -= 1
-        places[moved] = 2
-    return np.asarray(orientation)
-
-
-def _orientation(grid: Grid) -> Array:
-    """Return the place and the direction of each axis of a grid's file in its working order, (3, 2)."""
-    return np.asarray(io_orientation(np.linalg.inv(grid.affine) @ grid.disk_affine))
 
 
 def _open(path: Path, axes: AxisOrder) -> tuple[Header, Grid]:

@@ -96,7 +96,7 @@ def draw_points(
             label, grid = read_label(case.prediction, len(classes), None)
             codes = group_codes(label, grid.spacing_mm, sizes)
             random = np.random.default_rng([seed, 1, n])
-            groups += design.groups_of_case(n, codes, _voxel_mm3(grid), len(classes), points, random)
+            groups += design.groups_of_case(n, codes, grid.voxel_mm3, len(classes), points, random)
             bar.advance(case.name)
     sampled = design.make_design(groups, len(classes), points, np.random.default_rng([seed, 0]))
     # Numbered along the slices of each case: convenient to visit, and independent of the strata.
@@ -131,13 +131,16 @@ def _read_predictions(
         for n, case in enumerate(cases):
             with collecting(faults):
                 label, grid = read_label(case.prediction, classes, None)
-                volumes[n] = np.bincount(label.ravel(), minlength=classes) * _voxel_mm3(grid)
+                volumes[n] = np.bincount(label.ravel(), minlength=classes) * grid.voxel_mm3
                 grids.append(grid)
                 digests[case.name] = _digest(label)
+                if grid.itk_affine is None:
+                    faults.append(
+                        f"{case.prediction}: sform and qform are mirrored against each other, and viewers take either: "
+                        "make them equal in the image, and predict again"
+                    )
                 for image in case.images:
-                    image_grid = nifti.read_grid(image)
-                    moved = image_grid.shape != grid.shape or image_grid.displacement_voxels(grid)
-                    if moved > nifti.CORNER_TOLERANCE_VOXELS:
+                    if not nifti.read_grid(image).fits(grid):
                         faults.append(f"{case.prediction}: lies on another grid than {image}: resample it to that grid")
             bar.advance(case.name)
     if faults:
@@ -148,10 +151,6 @@ def _read_predictions(
 def _digest(label: Labels) -> str:
     """Return a hash of the voxels, which does not depend on the compression of the file."""
     return hashlib.sha256(label.tobytes()).hexdigest()[:16]
-
-
-def _voxel_mm3(grid: nifti.Grid) -> float:
-    return float(np.prod(grid.spacing_mm))
 
 
 def _slice_first(index: int, grid: nifti.Grid) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from wsseg.core.errors import DataError, and_more, did_you_mean
 from wsseg.core.files import write_safely
 from wsseg.volumes import nifti
 from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Array
 
 COLUMNS = ("point", "case", "i", "j", "k", "x_ras_mm", "y_ras_mm", "z_ras_mm", "x_lps_mm", "y_lps_mm", "z_lps_mm")
 ANSWER = "answer"
@@ -30,6 +31,9 @@ _SCHEMA = (
 )
 
 
+Position = tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class Point:
     """A voxel for a person to label.
@@ -38,18 +42,21 @@ class Point:
         number: Its number in the list, from 1.
         case: Its case.
         voxel: Its index in the image file, from 0, along the axes of the file.
-        ras_mm: Position of its centre in mm to the right, front and head (NIfTI).
+        ras_mm: Position of its centre in mm to the right, front and head (NIfTI), where nibabel sees it.
+        itk_mm: The same, where ITK readers (3D Slicer, ITK-SNAP) see it; they may place the image by its qform. None:
+            at the same position.
     """
 
     number: int
     case: str
     voxel: Triple
-    ras_mm: tuple[float, float, float]
+    ras_mm: Position
+    itk_mm: Position | None = None
 
     @property
-    def lps_mm(self) -> tuple[float, float, float]:
-        """Position of its centre in mm to the left, back and head (DICOM)."""
-        x, y, z = self.ras_mm
+    def lps_mm(self) -> Position:
+        """Position of its centre in mm to the left, back and head (DICOM), where ITK readers see it."""
+        x, y, z = self.itk_mm or self.ras_mm
         return -x, -y, z
 
 
@@ -57,8 +64,14 @@ def point_at(number: int, case: str, index: int, grid: Grid) -> Point:
     """Return the point of the voxel with flat index `index` (C order) in the canonical array."""
     ras = grid.affine @ [*np.unravel_index(index, grid.shape), 1]
     i, j, k = (round(float(n)) for n in (np.linalg.inv(grid.disk_affine) @ ras)[:3])
-    x, y, z = (round(float(mm), 3) + 0.0 for mm in ras[:3])
-    return Point(number, case, (i, j, k), (x, y, z))
+    itk = None if grid.itk_affine is None else _rounded(grid.itk_affine @ (i, j, k, 1))
+    return Point(number, case, (i, j, k), _rounded(ras), itk)
+
+
+def _rounded(position: Array) -> Position:
+    """Return a position rounded to 0.001 mm."""
+    x, y, z = (round(float(mm), 3) + 0.0 for mm in position[:3])
+    return x, y, z
 
 
 def write_list(path: Path, points: Sequence[Point], classes: Sequence[str]) -> None:
@@ -78,7 +91,7 @@ def _instructions(classes: Sequence[str]) -> list[str]:
     return [
         f"answer: the tissue at the centre of this voxel: {named}.",
         "Look at the image only. If in doubt, write the more likely class; every point needs an answer.",
-        "point: its number in CASE_points.nii.gz. i j k: voxel of the image file, from 0. ras: NIfTI. lps: DICOM.",
+        "point: its number in CASE_points.nii.gz. i j k: voxel of the image file, from 0. ras: NIfTI. lps: 3D Slicer.",
     ]
 
 
@@ -205,7 +218,7 @@ def write_marks(path: Path, points: Sequence[Point], grid: Grid) -> None:
                     marks[tuple(voxel)] = p.number
     for p in points:
         marks[p.voxel] = p.number
-    nifti.write(path, nifti.canonical(path, marks, grid.disk_affine).array, grid)
+    nifti.write(path, nifti.from_disk(marks, grid), grid)
 
 
 def write_markups(path: Path, points: Sequence[Point]) -> None:

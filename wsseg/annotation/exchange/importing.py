@@ -111,6 +111,7 @@ class _Import:
     declared: dict[str, int] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
     lost_geometry: list[str] = field(default_factory=list)
+    other_form: list[str] = field(default_factory=list)
     partially_annotated: dict[str, list[str]] = field(default_factory=dict)
 
     def import_file(self, case: str, path: Path, folder: Path) -> None:
@@ -168,7 +169,7 @@ class _Import:
         label: Labels = np.where(codes == UNCERTAIN, IGNORE, codes).astype(np.uint8)
         image, classes = self.dataset.images[case], len(self.dataset.classes)
         if source_grid is grid:
-            label = nifti.canonical(source.path, nifti.as_on_disk(label, source.grid), grid.disk_affine).array
+            label = nifti.from_disk(nifti.as_on_disk(label, source.grid), grid)
         dense = complete or not (source.segmented or (label == IGNORE).any())
         regridded = regrid_label(label, source_grid, grid, classes, dense=dense, beyond=unannotated)
         tally = ImportTally.of(case, source, combined, regridded, grid, classes)
@@ -180,9 +181,15 @@ class _Import:
             nifti.write(folder / f"{case}{self.dataset.ending}", written, grid)
 
     def _source_grid(self, source: SourceSegmentation, image: Path, grid: Grid) -> Grid:
-        """Return the grid of a file: its own, or that of the image with `--grid image`."""
+        """Return the grid of a file: its own, or that of the image with `--grid image` or if it fits the image.
+
+        A file fits if it lies where another reader sees the image, whose sform and qform differ.
+        """
         same_shape = sorted(source.grid.disk_shape) == sorted(grid.disk_shape)
         displacement = grid.displacement_voxels(source.grid)
+        if displacement > nifti.CORNER_TOLERANCE_VOXELS and grid.fits(source.grid) and self.options.grid != "file":
+            self.other_form.append(source.path.name)
+            return grid
         if not same_shape or displacement <= nifti.CORNER_TOLERANCE_VOXELS or self.options.grid == "file":
             return source.grid
         what = f"{source.path}: has as many voxels as {image.name}, but is displaced by {displacement:.1f} voxels"
@@ -264,6 +271,7 @@ class _Import:
         for what, names in (
             ("dense, since they hold no unannotated voxel", self.dense),
             ("taken voxel for voxel (--grid image)", self.lost_geometry),
+            ("taken voxel for voxel, since they lie where other readers see their image", self.other_form),
             ("partially annotated, as their folder declares", [*self.partially_annotated]),
         ):
             if names:

@@ -15,7 +15,7 @@ import numpy as np
 
 from wsseg.annotation.exchange.header_names import names_of
 from wsseg.annotation.exchange.itksnap import decoded
-from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size
+from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size, lps_affine
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
@@ -50,7 +50,7 @@ def read(path: Path) -> SourceSegmentation:
 
 def write(path: Path, image: LabelImage) -> None:
     """Write a label map as compressed .mha, in the axis order of the grid on disk."""
-    affine = np.diag([-1.0, -1, 1, 1]) @ image.grid.disk_affine  # RAS -> LPS
+    affine = lps_affine(path, image.grid)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     voxels = zlib.compress(nifti.as_on_disk(image.label, image.grid).tobytes(order="F"))
     lines = {

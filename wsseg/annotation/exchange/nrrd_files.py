@@ -20,7 +20,7 @@ import numpy as np
 
 from wsseg.annotation.exchange.header_names import names_of
 from wsseg.annotation.exchange.itksnap import decoded
-from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size
+from wsseg.annotation.exchange.source_segmentation import LabelImage, SourceSegmentation, check_size, lps_affine
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import whole_numbers
 from wsseg.volumes import nifti
@@ -98,7 +98,7 @@ def write(path: Path, image: LabelImage) -> None:
 
 def _write(path: Path, image: LabelImage, fields: Mapping[str, str]) -> None:
     """Write a label map in the axis order of the grid on disk, with additional header fields."""
-    affine = np.diag([-1.0, -1, 1, 1]) @ image.grid.disk_affine  # RAS -> LPS
+    affine = lps_affine(path, image.grid)
     directions, origin = affine[:3, :3].T, affine[:3, 3]
     lines = [
         "NRRD0004",

@@ -14,6 +14,7 @@ from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import HIGHEST, LOWEST
 from wsseg.volumes.header import MAXIMUM_VOXELS
 from wsseg.volumes.nifti import Grid
+from wsseg.volumes.types import Array
 
 StoredValues = npt.NDArray[np.integer[Any]]
 """(X, Y, Z) values of a label map as its file has them."""
@@ -96,3 +97,21 @@ def describe_grid(grid: Grid) -> str:
     """Return shape and spacing of a grid as text."""
     x, y, z = grid.spacing_mm
     return f"{'x'.join(map(str, grid.shape))} voxels of {x:.3g} x {y:.3g} x {z:.3g} mm"
+
+
+def lps_affine(path: Path, grid: Grid) -> Array:
+    """Return the affine (4, 4), index in the file -> mm (LPS), at which ITK readers see the file of a grid.
+
+    NRRD and MetaImage files are opened in 3D Slicer and ITK-SNAP, which may place an image by its qform.
+
+    Raises:
+        DataError: Its sform and qform are mirrored against each other, so that its sides are unclear.
+    """
+    affine = grid.itk_affine
+    if affine is None:
+        raise DataError(
+            f"{path}: sform and qform are mirrored against each other, and ITK readers take either: make them equal in "
+            "the image, or export nii.gz"
+        )
+    ras_to_lps: Array = np.diag([-1.0, -1, 1, 1])
+    return ras_to_lps @ affine
