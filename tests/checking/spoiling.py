@@ -75,6 +75,45 @@ def turned(*paths: Path) -> None:
         nib.save(image.as_reoriented(turn), path)
 
 
+def second_form(*paths: Path) -> None:
+    """A qform that lies (7, -4, 5) mm off the sform, as a coregistration leaves it."""
+    for path in paths:
+        image, where = nib.load(path), affine()
+        where[:3, 3] += (7, -4, 5)
+        image.set_qform(where, 1)
+        image.set_sform(affine(), 2)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+
+
+def saved_by_itk(root: Path) -> None:
+    """Strokes at the qform of their images."""
+    second_form(root / file(CT), root / file(MR))
+    moved(root / file(DRAWN), (7, -4, 5))
+
+
+def tilted(*paths: Path) -> None:
+    """A gantry tilt of 2 degrees in the sform, and no qform."""
+    for path in paths:
+        where = affine()
+        where[1, 2] = where[2, 2] * np.tan(np.deg2rad(2))
+        write(path, np.asarray(nib.load(path).dataobj), where)
+
+
+def in_microns(*paths: Path) -> None:
+    for path in paths:
+        image = nib.load(path)
+        large = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([1e3, 1e3, 1e3, 1]) @ image.affine)
+        large.header.set_xyzt_units("micron")
+        nib.save(large, path)
+
+
+def without_forms(path: Path) -> None:
+    image = nib.load(path)
+    image.set_sform(image.affine, 0)
+    image.set_qform(image.affine, 0)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+
+
 # --- cases and patients
 
 

@@ -25,6 +25,7 @@ class CaseVolumes:
         label: The annotation to learn from, uint8 with IGNORE; None if the case is not annotated.
         other_labels: Further label maps of the case (dense labels, other annotation sets): folder -> (file, array).
         orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
+        grids: The grid of each file.
     """
 
     case: Case
@@ -33,6 +34,7 @@ class CaseVolumes:
     label: Array | None
     other_labels: Mapping[str, tuple[Path, Array]]
     orientations: Mapping[Path, str]
+    grids: Mapping[Path, Grid] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,7 @@ class CaseFacts:
         shape: Voxels along x, y, z.
         spacing_mm: Voxel size along x, y, z.
         orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
+        grids: The grid of each file.
         images: One entry per image.
         annotation: The annotation to learn from.
         others: Further label maps: dense labels, other annotation sets.
@@ -206,6 +209,7 @@ class CaseFacts:
     shape: Triple = (0, 0, 0)
     spacing_mm: Spacing = (0.0, 0.0, 0.0)
     orientations: Mapping[Path, str] = field(default_factory=dict)
+    grids: Mapping[Path, Grid] = field(default_factory=dict)
     images: tuple[ImageFacts, ...] = ()
     annotation: LabelFacts | None = None
     others: tuple[LabelFacts, ...] = ()

@@ -66,6 +66,7 @@ def measure_case(
         shape=case_volumes.grid.shape,
         spacing_mm=spacing,
         orientations=case_volumes.orientations,
+        grids=case_volumes.grids,
         images=tuple(
             measure_image(name, path, kind, array)
             for name, (kind, array) in images.items()

@@ -21,6 +21,7 @@ from wsseg.dataset.annotation_json import ignore_value, read_json
 from wsseg.dataset.folder import Dataset, existing_file
 from wsseg.dataset.split import patient_of, split
 from wsseg.recipe.schema import DataSection, Recipe
+from wsseg.volumes.grid import Grid
 from wsseg.volumes.nifti import read_grid
 from wsseg.volumes.types import Array
 
@@ -136,12 +137,13 @@ def _read_and_measure(
     warnings: list[str] = []
     labels: dict[str, tuple[Path, Array]] = {}
     orientations: dict[Path, str] = {}
+    grids: dict[Path, Grid] = {}
     volumes = None
     with _collecting_file_faults(faults, [], case.name):
         loaded = load_case(case, classes, dataset.ignore_value)
         volumes = CaseVolumes(
             case=case, images=loaded.images, grid=loaded.grid, label=loaded.label, other_labels=labels,
-            orientations=orientations,
+            orientations=orientations, grids=grids,
         )  # fmt: skip
     for folder, ignore in others.items():
         needed = folder == "labelsTr" and case.name in scored
@@ -152,7 +154,8 @@ def _read_and_measure(
     if volumes is not None:
         with _collecting_file_faults(faults, [], case.name):
             files = (*case.images.values(), case.annotation, *(path for path, _ in labels.values()))
-            orientations |= {path: read_grid(path).orientation for path in files if path is not None}
+            grids |= {path: read_grid(path, case.axes) for path in files if path is not None}
+            orientations |= {path: grid.orientation for path, grid in grids.items()}
         try:
             return measure_case(volumes, settings, tuple(faults), tuple(warnings))
         except Exception as error:  # the findings about other cases are still worth having
