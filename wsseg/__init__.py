@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsseg.core.machine import ensure_user_name
+
 if TYPE_CHECKING:
     from wsseg.commands._run_folder import RunFolder
     from wsseg.core.reporter import Reporter
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from wsseg.evaluation.scoring import Row
 
 __version__ = "0.1.0"
+
+ensure_user_name()
 
 # These two are read when MLflow and OpenMP are loaded, so they are set before any module of wsseg can import them.
 # MLflow would send usage data to its makers; MONAI imports MLflow without being asked.

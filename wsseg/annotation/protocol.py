@@ -128,7 +128,9 @@ class Protocol(Frozen, ABC):
     def random_seed(self, *words: object) -> list[int]:
         """Return a seed that depends only on this protocol's seed and name and on further words."""
         text = "\0".join(map(str, (self.seed, self.name, *words)))
-        return [int(word) for word in np.frombuffer(hashlib.sha256(text.encode()).digest(), "<u4")]
+        return [
+            int(word) for word in np.frombuffer(hashlib.sha256(text.encode(errors="surrogateescape")).digest(), "<u4")
+        ]
 
     def order(self, cases: Sequence[str]) -> list[str]:
         """Return the cases in a reproducible random order. A new case does not change the order of the others."""

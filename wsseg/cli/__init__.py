@@ -5,7 +5,9 @@ This package holds no logic. A command imports what it needs when it is called: 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -51,5 +53,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Names of files that are not UTF-8 are shown with escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

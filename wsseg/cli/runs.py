@@ -58,12 +58,19 @@ def evaluate(
         run(predictions, references, out, tolerance_mm, terminal)
 
 
-def check(recipe: RecipePath, overrides: Overrides = None, plugin: Plugins = None) -> None:
+def check(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    deep: Annotated[
+        bool, typer.Option(help="Read every image and annotation again, also those that look unchanged.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
     """Report every fault of a recipe and its data, without training."""
     with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.check import check as run
 
-        run(recipe, overrides or [], terminal)
+        run(recipe, overrides or [], terminal, deep=deep)
 
 
 def sync(

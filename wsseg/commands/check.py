@@ -26,8 +26,15 @@ from wsseg.volumes.nifti import read_grid
 from wsseg.volumes.types import Array
 
 
-def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
+def check(path: Path, overrides: Sequence[str], report: Reporter, deep: bool = False) -> None:
     """Show all findings about a recipe's dataset; if none is an error, do all that precedes the first iteration.
+
+    Args:
+        path: The recipe.
+        overrides: Settings that replace the recipe's, as KEY=VALUE.
+        report: Shows progress and findings.
+        deep: Hash the content of every image and annotation again, also where size, time and inode are those of an
+            earlier start, and report what has changed.
 
     Raises:
         FaultsError: With all errors.
@@ -37,7 +44,7 @@ def check(path: Path, overrides: Sequence[str], report: Reporter) -> None:
     faults = [finding.line for finding in findings if finding.severity is Severity.ERROR]
     if not faults:
         with collecting(faults):
-            completed, _, parts = prepare_training(recipe, report)
+            completed, _, parts = prepare_training(recipe, report, deep=deep)
             parts.batches.at(0)
             millions = sum(p.numel() for p in parts.branches.parameters()) / 1e6
             report.say(f"networks {', '.join(completed.networks)}: {millions:.2f} million parameters")

@@ -154,9 +154,9 @@ def _write(
     first, *rest = comparison_report.sections(comparison, facts, figure_sections)
     sections = [first, *extra_sections(comparison), *rest]
     title = f"{', '.join(comparison.arms)} on {facts.dataset}"
-    write_safely(out / "report.html", document.page(title, sections).encode())
-    write_safely(out / "report.md", document.markdown(title, sections, out).encode())
-    write_safely(out / "scores.csv", paired.table(run for run, _ in runs).encode())
+    write_safely(out / "report.html", document.page(title, sections).encode(errors="backslashreplace"))
+    write_safely(out / "report.md", document.markdown(title, sections, out).encode(errors="backslashreplace"))
+    write_safely(out / "scores.csv", paired.table(run for run, _ in runs).encode(errors="surrogateescape"))
     scores = comparison_report.score_table(comparison, facts.tolerance_mm)
     report.table(f"{title}, held-out cases", scores.columns, scores.rows)
     for sentence in comparison_report.result_sentences(comparison):

@@ -38,3 +38,18 @@ def is_running(pid: int, since: float) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def ensure_user_name() -> None:
+    """Set USER if no name of this user is known, as in a container whose uid has no passwd entry.
+
+    MONAI and torch ask for it when they are imported, and fail without.
+    """
+    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except (ImportError, KeyError):
+        os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "user"

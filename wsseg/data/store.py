@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, and_more, collecting
 from wsseg.core.files import sweep, whole_folder
 from wsseg.core.machine import own_cores
+from wsseg.core.places import missing_home, user_folder
 from wsseg.core.reporter import Reporter
 from wsseg.data.cache_entry import IMAGE, LABEL, SITES, CachedCase, StoredMeta, read_meta, write_meta
 from wsseg.data.content_hashes import ContentHashes
@@ -34,7 +34,7 @@ SITES_PER_CLASS = 20_000
 
 def cache_folder() -> Path:
     """Return the cache folder: $WSSEG_CACHE, by default `wsseg` in the cache directory of the user."""
-    return Path(os.environ.get("WSSEG_CACHE") or user_cache_path("wsseg", appauthor=False))
+    return Path(os.environ.get("WSSEG_CACHE") or user_folder("cache"))
 
 
 def store(
@@ -64,6 +64,8 @@ def store(
     Raises:
         DataError: With the faults of every case.
     """
+    if sentence := missing_home():
+        report.say(sentence)
     folder = folder or cache_folder() / "store"
     index = hashlib.sha256(os.fsencode(dataset.root.absolute())).hexdigest()[:16]
     hashes = ContentHashes(folder / "hashes" / f"{index}.json", deep)

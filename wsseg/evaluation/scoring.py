@@ -21,6 +21,8 @@ from wsseg.evaluation.pairs import Pair, PairCheck, check_pair, find_pairs
 from wsseg.volumes.types import Array
 
 NO_REFERENCE = "no dense reference"
+AS_BYTES = "surrogateescape"
+"""How Python keeps bytes of file names that are not UTF-8 in a text."""
 METRICS = ("dice", "hd95_mm", "assd_mm", "nsd")
 
 
@@ -140,8 +142,11 @@ def _score_pair(pair: Pair, classes: Mapping[int, str], tolerance_mm: float) -> 
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as CSV, UTF-8, with 6 significant digits; the file appears whole or not at all."""
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    """Write rows as CSV, UTF-8, with 6 significant digits; the file appears whole or not at all.
+
+    A case whose file name is not UTF-8 keeps the bytes of its name.
+    """
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", errors=AS_BYTES, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(cells(row) for row in rows)
@@ -159,7 +164,7 @@ def read_csv(path: Path) -> list[Row]:
         DataError: The file does not exist, has other columns, or a number is not finite.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors=AS_BYTES, newline="") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error})") from error

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from platformdirs import user_data_path
+from wsseg.core.places import user_folder
 
 TIMEOUT_S = 5
 
@@ -25,7 +25,7 @@ def default_store(root: Path | None = None) -> str:
     root = root or Path(__file__).resolve().parents[2]
     folder = root / "mlflow"
     if not (_is_clone(root) and folder.is_dir() and os.access(folder, os.W_OK)):
-        folder = user_data_path("wsseg", appauthor=False)
+        folder = user_folder("data")
     return f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
 
 

@@ -215,7 +215,7 @@ def estimate_dice(folder: Path, answers: Path, predictions: Mapping[str, Path]) 
     for number, c in points_file.read_answers(answers, points, classes).items():
         hits[stratum_of[number], c] += 1
     estimates = estimate_classes(strata, hits, classes)
-    write_safely(folder / RESULT, _table(estimates).encode())
+    write_safely(folder / RESULT, _table(estimates).encode(errors="surrogateescape"))
     return estimates
 
 

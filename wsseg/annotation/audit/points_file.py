@@ -82,7 +82,7 @@ def write_list(path: Path, points: Sequence[Point], classes: Sequence[str]) -> N
     writer.writerow([*COLUMNS, ANSWER])
     for p in points:
         writer.writerow([p.number, as_text(p.case), *p.voxel, *(f"{mm:.3f}" for mm in (*p.ras_mm, *p.lps_mm)), ""])
-    write_safely(path, text.getvalue().encode())
+    write_safely(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def _instructions(classes: Sequence[str]) -> list[str]:
