@@ -8,6 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from wsseg.core.sealed import sealed_json
+
 
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8") as file:
@@ -38,6 +40,42 @@ def test_predict_writes_on_the_inputs_own_grid_however_it_lies_on_disk(
     np.testing.assert_allclose(sum(maps), 1, atol=1e-3)
     run_wsseg("evaluate", tmp_path / "plain", root / "labelsTs", "--out", tmp_path / "scores.csv")
     assert [row["class"] for row in rows(tmp_path / "scores.csv")] == ["left", "right"]
+
+
+def test_odd_cases_and_files_that_are_not_used_are_named_and_strict_refuses_them(
+    run_wsseg, make_dataset, make_recipe, tmp_path: Path
+) -> None:
+    root, run, new = make_dataset(), tmp_path / "run", tmp_path / "new"
+    run_wsseg("train", make_recipe(root), "training.iterations=1", "--run-dir", run)
+    new.mkdir()
+    ct, mr = (root / f"imagesTs/case_100_000{n}.nii.gz" for n in range(2))
+    for name, source in {
+        "swapped_0000": mr, "swapped_0001": ct, "lacking_0000": ct, "sound_0000": ct, "sound_0001": mr,
+        "unnumbered": ct,
+    }.items():  # fmt: skip
+        shutil.copy(source, new / f"{name}.nii.gz")
+    shutil.copy(ct, new / "other_0000.nii")
+    (new / ".DS_Store").touch()
+
+    strict = run_wsseg("predict", run, new, tmp_path / "strict", "--strict", code=2).stderr.splitlines()
+    assert not (tmp_path / "strict").exists(), "nothing is predicted before all cases were looked at"
+    for name in ("swapped_0000.nii.gz", "lacking: has no MR", "unnumbered.nii.gz", "other_0000.nii"):
+        assert any(name in line for line in strict), name
+    assert not any("sound" in line or "DS_Store" in line for line in strict)
+
+    lines = run_wsseg("predict", run, new, tmp_path / "out").stdout.splitlines()
+    assert any("odd case lacking: has no MR" in line and "4 of 4 training cases had it" in line for line in lines)
+    assert any("odd case swapped" in line and "were files swapped?" in line for line in lines)
+    assert any("not used" in line and "unnumbered_0000.nii.gz (CT)" in line for line in lines)
+    assert lines[-1] == "2 of 3 cases are odd, look at their label maps: lacking, swapped"
+    run_wsseg("predict", run, root / "imagesTs", tmp_path / "strict", "--strict")
+
+    notes = json.loads((run / "weights.json").read_text())
+    del notes["training_range"]
+    (run / "weights.json").write_bytes(sealed_json({key: value for key, value in notes.items() if key != "crc32"}))
+    older = run_wsseg("predict", run, root / "imagesTs", tmp_path / "older").stdout
+    assert "stores no range of its training cases" in older and "1 label maps" in older
+    assert "--strict" in run_wsseg("predict", run, root / "imagesTs", tmp_path / "x", "--strict", code=2).stderr
 
 
 def test_weights_that_were_kept_predict_as_the_run_did(run_wsseg, make_dataset, make_recipe, tmp_path: Path) -> None:

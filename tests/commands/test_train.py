@@ -128,7 +128,7 @@ def test_a_run_is_not_resumed_on_other_data(run_wsseg, make_dataset, make_recipe
         array[0, 0, 0] = 0
         nib.save(nib.Nifti1Image(array, image.affine), path)
     result = run_wsseg("train", recipe, "--run-dir", run, "--resume", code=2)
-    assert "the data have changed" in result.stderr and "content" in result.stderr
+    assert "the data have changed" in result.stderr and "content: changed case_000, case_001" in result.stderr
 
 
 def test_a_case_that_the_network_cannot_see_is_not_scored(run_wsseg, make_dataset, make_recipe, tmp_path) -> None:
@@ -156,6 +156,10 @@ def test_a_case_that_the_network_cannot_see_is_not_scored(run_wsseg, make_datase
         ("networks={type: {use: unet, reads: [ct]}}", "networks.type: is the name of an attribute of torch"),
         ("data.root=/dev/null", "set data.root="),
         ("data.patient=(x)?case", "finds no patient"),
+        ("data.patient=^(P[0-9]+", "data.patient: not a regular expression"),
+        ('data.annotation="a\\0b"', "data.annotation"),
+        ("data.root=~nobody_has_this_name/x", "data.root"),
+        ("name=..", "name: "),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(

@@ -57,3 +57,30 @@ def test_channels_and_endings_that_are_not_read_are_faults(tmp_path: Path) -> No
         read_channels(root)
     with pytest.raises(DataError, match=r"'\.mha'.*convert"):
         read_file_ending(root)
+
+
+@pytest.mark.parametrize(
+    ("ending", "right"),
+    [("nii.gz", ".nii.gz"), ("nii", ".nii"), (".NII.GZ", ".nii.gz"), ("*.nii.gz", ".nii.gz"), (" .nii ", ".nii")],
+)
+def test_an_ending_that_is_written_wrongly_is_told_how_to_write(tmp_path: Path, ending: str, right: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_file_ending(write(tmp_path, file_ending=ending))
+    assert f'write "file_ending": "{right}"' in str(caught.value) and repr(ending) in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_classes, read_label_names])
+def test_labels_of_nnunet_v1_are_told_how_to_write(tmp_path: Path, read) -> None:
+    labels = {"0": "background", "1": "GTVp", "2": "Knöchel"}
+    with pytest.raises(DataError, match="nnU-Net v1") as caught:
+        read(write(tmp_path, labels=labels))
+    assert '{"background": 0, "GTVp": 1, "Knöchel": 2}' in str(caught.value)
+    with pytest.raises(DataError, match=r"without quotes, 1"):
+        read(write(tmp_path, labels={"background": 0, "GTVp": "1"}))
+
+
+def test_channels_of_nnunet_v1_and_turned_ones_are_told_how_to_write(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"`modality`.*`channel_names`"):
+        read_channels(write(tmp_path, modality={"0": "CT"}))
+    with pytest.raises(DataError, match=r'write \{"0": "CT", "1": "MR"\}'):
+        read_channels(write(tmp_path, channel_names={"CT": 0, "MR": 1}))

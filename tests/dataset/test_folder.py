@@ -185,3 +185,16 @@ def test_ct_is_known_by_its_name(channel: str) -> None:
 @pytest.mark.parametrize("channel", ["MR_T1", "PET", "SPECT", "aspect", "subtract", "MRI"])
 def test_what_is_not_ct_is_not_taken_for_it(channel: str) -> None:
     assert Modality("x", channel, 0).kind == "other"
+
+
+def test_a_single_patient_is_told_to_train_without_a_fold() -> None:
+    with pytest.raises(DataError, match=r"there are 1; set data\.fold=null"):
+        split([case("a", "a")], 5, 0, 0)
+    with pytest.raises(DataError, match=r"there are 3; lower it to at most 3, or set data\.fold=null"):
+        split([case(name, name) for name in "abc"], 5, 0, 0)
+
+
+@pytest.mark.parametrize("pattern", ["^(P[0-9]+", "(a{99999999999999999999})", "(" * 5000])
+def test_a_pattern_that_is_no_regular_expression_is_a_fault(make_dataset, pattern: str) -> None:
+    with pytest.raises(DataError, match=r"data\.patient: not a regular expression"):
+        read(make_dataset(cases=2), patient=pattern)

@@ -59,3 +59,10 @@ def test_a_file_is_read_with_its_grid_and_files_are_found_by_case(tmp_path: Path
     label, read = read_label(files["b"], 3, 3)
     assert label.ravel().tolist() == [0, 1, 2, IGNORE]
     assert read.spacing_mm == (1, 2, 3)
+
+
+@pytest.mark.parametrize("value", [255, 128, 1000])
+def test_a_mask_with_a_value_of_its_own_gets_a_remedy_that_can_be_followed(value: int) -> None:
+    array = np.array([[[0, value, 0]]], np.uint16)
+    with pytest.raises(DataError, match=rf'annotate import .*--unpainted none --map "{value}=CLASS"'):
+        to_label(Path("masks/c.nii.gz"), array, 2, None)

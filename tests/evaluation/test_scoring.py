@@ -249,3 +249,44 @@ def test_means_have_names_and_numbers_that_a_tracker_takes() -> None:
     assert all(math.isfinite(value) for value in found.values())
     assert {name.split("/")[0] for name in found} == {*METRICS, "empty"}
     assert means(ROWS[-1:]) == {}
+
+
+def test_folders_without_a_common_name_are_refused_with_the_nearest_pairs(folders, blob, save, recorder) -> None:
+    predictions, references = folders
+    for case in ("case_0", "case_1", "case_2"):
+        (predictions / f"{case}.nii.gz").rename(predictions / f"{case}_pred.nii.gz")
+    with pytest.raises(DataError, match=r"case_0_pred\.nii\.gz and case_0\.nii\.gz.*CASE\.nii\.gz"):
+        score_folder(predictions, references, None, 2.0, recorder)
+
+
+def test_two_files_of_one_case_are_refused(folders, blob, save, recorder) -> None:
+    for folder in folders:
+        save(folder / "case_1.nii", two_classes(blob, 1))
+        with pytest.raises(DataError, match=r"case_1\.nii.* same case as case_1\.nii"):
+            score_folder(*folders, None, 2.0, recorder)
+        (folder / "case_1.nii").unlink()
+
+
+def test_every_file_without_a_partner_is_listed(folders, blob, save, recorder) -> None:
+    predictions, references = folders
+    for n in range(15):
+        save(references / f"extra_{n:02d}.nii.gz", two_classes(blob, 1))
+    (predictions / "case_0.nii.gz").rename(predictions / "case_0_seg.nii.gz")
+    (predictions / "case_9.mgz").touch()
+    (predictions / "case_8.nii.gz.part").touch()
+    (references / ".DS_Store").touch()
+    score_folder(predictions, references, None, 2.0, recorder)
+    for name in [f"extra_{n:02d}.nii.gz" for n in range(15)] + ["case_9.mgz", "case_8.nii.gz.part"]:
+        assert any(name in line for line in recorder.lines), name
+    (line,) = [line for line in recorder.lines if line.startswith(str(predictions / "case_0_seg.nii.gz"))]
+    assert f"nearest: {references / 'case_0.nii.gz'}" in line
+    assert not any("DS_Store" in line for line in recorder.lines)
+
+
+def test_masks_of_0_and_255_get_a_remedy(folders, blob, save, recorder) -> None:
+    predictions, references = folders
+    mask = np.where(blob(1), 255, 0).astype(np.uint8)
+    save(references / "case_0.nii.gz", mask)
+    with pytest.raises(DataError, match=r"case_0\.nii\.gz: holds \[255\].*replace 255 1.*ignore_value") as caught:
+        score_folder(predictions, references, None, 2.0, recorder)
+    assert "dataset.json" not in str(caught.value)

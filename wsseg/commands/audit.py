@@ -17,12 +17,15 @@ from wsseg.core.errors import DataError
 from wsseg.core.names import inside
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.dataset_json import read_classes
+from wsseg.dataset.unused import UnusedFile, entries, unreadable, unused_lines
 from wsseg.evaluation.pairs import label_maps
+from wsseg.volumes.nifti import ENDINGS
 
 
 def draw_points(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:
     """Sample the points of an audit of a finished run or of a folder of predictions, for a person to label."""
     cases, classes = _of_run(target, images, report) if _is_run(target) else _of_folder(target, images)
+    _say_what_is_left_out(cases, report)
     folder = out or inside(target, "audit", audit.RESULT).parent
     sampled, listed = audit.draw_points(cases, classes, folder, points, seed, report)
     report.table("strata", ["predicted as", "ml", "points"], design.summary(sampled, classes))
@@ -79,7 +82,10 @@ def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[Audi
         AuditedCase(name, path, tuple(folder / f"{name}_{m.number:04d}{ending}" for m in notes.named_modalities()))
         for name, path in label_maps(run / "predictions").items()
     ]
-    # A case may lack some of the modalities.
+    for case in cases:
+        for image in case.images:
+            if not image.is_file():
+                report.say(f"{case.name}: has no {image}, so it is not shown")
     cases = [AuditedCase(c.name, c.prediction, tuple(i for i in c.images if i.is_file())) for c in cases]
     _require_images(cases, folder)
     return cases, notes.classes
@@ -102,6 +108,22 @@ def _images_of(case: str, folder: Path) -> tuple[Path, ...]:
     """Return the images of a case: CASE_0000.nii.gz and so on, or CASE.nii.gz."""
     pattern = re.compile(rf"{re.escape(case)}(_\d{{4}})?\.nii(\.gz)?")
     return tuple(sorted(path for path in folder.glob(f"{case}*") if pattern.fullmatch(path.name)))
+
+
+def _say_what_is_left_out(cases: Sequence[AuditedCase], report: Reporter) -> None:
+    """Name the unused files beside the predictions, and those beside the images that are named like an audited case."""
+    unused = [
+        file
+        for path in entries(cases[0].prediction.parent)
+        if path.name not in ("dataset.json", "annotation.json") and (file := unreadable(path, ENDINGS))
+    ]
+    used = {image for case in cases for image in case.images}
+    for path in entries(cases[0].images[0].parent):
+        if path not in used and any(re.match(rf"{re.escape(case.name)}(?![^-_. ])", path.name) for case in cases):
+            reason = "is named like a case, but not as CASE_0000.nii.gz or CASE.nii.gz with a number of the run"
+            unused.append(unreadable(path, ENDINGS) or UnusedFile(path, "name", reason, "rename it if it is an image"))
+    for line in unused_lines(unused):
+        report.say(line)
 
 
 def _require_images(cases: Sequence[AuditedCase], folder: Path) -> None:

@@ -88,7 +88,9 @@ def scan_dataset(
     faults += _annotation_folder_faults(root, annotation)
     training = _cases(root, "Tr", annotation, selected, ending, patient, faults)
     test = _cases(root, "Ts", None, selected, ending, None, [])
-    unused, file_faults = _unused_files(root, annotation, selected, ending, training, test)
+    unused, file_faults = tuple[UnusedFile, ...](), list[str]()
+    if not any("file_ending" in fault for fault in faults):  # else no file has the assumed ending
+        unused, file_faults = _unused_files(root, annotation, selected, ending, training, test)
     if not training and not faults:
         found = [file.line for file in unused if file.path.parent == root / "imagesTr" and file.kind != "channel"]
         faults.append(f"{root / 'imagesTr'}: no case with a file CASE_0000{ending} for any modality of the recipe")

@@ -77,8 +77,8 @@ def check_pair(pair: Pair, classes: Mapping[int, str] | None) -> PairCheck:
     )
     valid = set(range(IGNORE)) if classes is None else {0, *classes}
     unannotated = IGNORE in reference_values
-    if pair.ignore is not None or reference_values - {0, IGNORE}:  # else it is a mask of 0 and 255
-        reference_values -= {IGNORE}
+    if not unannotated or pair.ignore == IGNORE or reference_values - {0, IGNORE} or not _holds_255(pair.reference):
+        reference_values -= {IGNORE}  # else it is a mask of 0 and 255
     for path, unknown in ((pair.prediction, values - valid), (pair.reference, reference_values - valid)):
         if unknown:
             expected = (
@@ -103,6 +103,11 @@ def _on_one_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume]
         return moved, reference
     moved = on_grid(reference, prediction.grid)
     return None if moved is None else (prediction, moved)
+
+
+def _holds_255(path: Path | None) -> bool:
+    """Return whether a label map stores the value 255, whatever is declared as unannotated."""
+    return path is not None and IGNORE in _read(path, None, [])[1]
 
 
 def _remedy_for_255(path: Path | None) -> str:

@@ -12,8 +12,10 @@ from wsseg.recipe.schema import DataSection, Entry, NetworkEntry, Ramp, Recipe, 
 if TYPE_CHECKING:
     from torch import nn
 
-LONGEST = 255
-"""Longest name of a file or folder in bytes."""
+LONGEST, LONGEST_PATH = 255, 4000
+"""Longest name of a file or folder, and longest path, in bytes."""
+LONGEST_NAME = 150
+"""Longest name in letters that folders and MLflow's metrics are made of, with room for what is added."""
 
 
 def faults_of(recipe: Recipe) -> list[str]:
@@ -27,8 +29,7 @@ def faults_of(recipe: Recipe) -> list[str]:
         faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
     faults += regex_faults(recipe.data.patient)
     faults += path_faults(recipe.data)
-    if recipe.name.strip(".") == "":
-        faults.append(f"name: {recipe.name!r} names no folder for the runs; use letters or digits")
+    faults += _name_faults(recipe)
     for name, network in recipe.networks.items():
         faults += _network_faults(recipe, name, network)
     for name, term in recipe.supervision.items():
@@ -63,10 +64,30 @@ def path_faults(data: DataSection) -> list[str]:
             faults.append(f"data.{key}: is empty; name a folder")
         elif "\0" in path:
             faults.append(f"data.{key}: {path!r} holds a NUL character, which no path may; correct it")
+        elif len(path.encode(errors="surrogateescape")) > LONGEST_PATH:
+            faults.append(
+                f"data.{key}: {path[:40]!r}... has more than {LONGEST_PATH} bytes, which no path has; correct it"
+            )
         elif long := [part for part in path.split("/") if len(part.encode(errors="surrogateescape")) > LONGEST]:
             faults.append(
                 f"data.{key}: {long[0][:40]!r}... has more than {LONGEST} bytes, which no folder has; correct it"
             )
+    return faults
+
+
+def _name_faults(recipe: Recipe) -> list[str]:
+    """Return a fault for each name that becomes the name of a folder, a file or a metric and cannot."""
+    faults = []
+    experiment = recipe.tracking.experiment
+    if not experiment.strip() or not experiment.isprintable():
+        faults.append(f"tracking.experiment: {experiment[:40]!r} is no name; use letters and digits")
+    lengths = {"name": recipe.name, "tracking.experiment": experiment}
+    lengths |= {f"networks.{name}": name for name in recipe.networks}
+    lengths |= {f"supervision.{name}": name for name in recipe.supervision}
+    faults += [
+        f"{key[:60]}: has {len(name)} letters, folders and metrics allow {LONGEST_NAME}; shorten it"
+        for key, name in lengths.items() if len(name) > LONGEST_NAME
+    ]  # fmt: skip
     return faults
 
 

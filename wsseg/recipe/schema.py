@@ -14,7 +14,7 @@ from wsseg.core.cases import Triple
 from wsseg.core.errors import RecipeError
 from wsseg.core.plain_json import parse_json
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
 """The name of a network or a term: it becomes part of file and metric names."""
 Integer = Annotated[int, Strict()]
 """A whole number; without Strict, pydantic would accept `true` as 1."""
@@ -216,7 +216,6 @@ class Recipe(Section):
 
     name: str = Field(
         pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$",
-        max_length=100,
         description="Name of the recipe, of letters, digits and ._-; also the name of the folder of its runs.",
     )
     seed: Integer = Field(0, ge=0, description="Seed of all random numbers: initial weights, patches, augmentation.")
