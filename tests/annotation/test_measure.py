@@ -10,6 +10,7 @@ import pytest
 from wsseg.annotation.measure import StrokeMeasurements, measure_sets, measure_strokes, path_length_mm
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
+from wsseg.core.reporter import Silent
 from wsseg.volumes import nifti
 
 
@@ -83,6 +84,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_two_sets_stand_beside_each_other(root: Path, recorder: Any) -> None:
     looks = measure_sets(root, ["mine", "hers"], "x", recorder)
+    assert measure_sets(root, ["mine"], None, Silent())["mine"]["organ"].lengths_mm == looks["mine"]["organ"].lengths_mm
     assert looks["mine"]["organ"].per_slice == [1] * 12
     (table,) = recorder.tables.values()
     assert [row[:2] for row in table[1:]] == [[c, s] for c in ("background", "organ") for s in ("mine", "hers")]

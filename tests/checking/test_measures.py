@@ -13,8 +13,9 @@ from wsseg.checking.intensities import content_digest, measure_image, thumbnail
 from wsseg.checking.outliers import robust_z
 from wsseg.checking.rules.patients import families
 from wsseg.checking.rules.registration import looks_shifted
-from wsseg.checking.stroke_shapes import compare_labels, drawing_axis, measure_label, thickness
+from wsseg.checking.stroke_shapes import compare_labels, measure_label, thickness
 from wsseg.core.cases import IGNORE
+from wsseg.volumes.slices import drawing_axis
 
 RANDOM = np.random.default_rng(7)
 

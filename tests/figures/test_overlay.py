@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from wsseg.core.cases import IGNORE
-from wsseg.figures.layout import PLANES, Cut
 from wsseg.figures.overlay import PALETTE, choose_slices, draw_annotation, draw_overlay, fullest_slices
+from wsseg.figures.planes import PLANES, Cut
 
 SHAPE = (24, 20, 12)
 SPACING = (2.0, 2.0, 4.0)

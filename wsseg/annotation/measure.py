@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,19 @@ from scipy import ndimage
 from wsseg.annotation import strokes, workers
 from wsseg.annotation.labels import read_dense_labels
 from wsseg.annotation.protocol import AXES, Axis
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import ignore_value
 from wsseg.dataset.labelmaps import find_label_maps, read_label
+from wsseg.dataset.orientation import axes_of_files
 from wsseg.volumes import nifti
+from wsseg.volumes.slices import drawing_axis
 from wsseg.volumes.types import Labels
 
+MAX_CASES_FOR_AXIS = 8
+"""The slices that a set was drawn in are looked up in at most this many of its cases."""
 _QUEEN = np.ones((3, 3), bool)
 
 
@@ -63,7 +70,7 @@ class StrokeMeasurements:
 
 @dataclass(frozen=True)
 class _Job:
-    """One case of a set: its dense label, its annotation, and how to read both."""
+    """One case of a set: its dense label, its annotation, how to read both, and the normal of the slices."""
 
     case: str
     label: Path
@@ -71,18 +78,19 @@ class _Job:
     classes: int
     label_ignore: int | None
     annotation_ignore: int | None
-    axis: int
+    axis: int | None
+    axes: AxisOrder
 
 
 def measure_sets(
-    root: Path, sets: Sequence[str], axis: Axis, report: Reporter, processes: int | None = None
+    root: Path, sets: Sequence[str], axis: Axis | None, report: Reporter, processes: int | None = None
 ) -> dict[str, dict[str, StrokeMeasurements]]:
     """Measure annotation sets of a dataset and show a table with one row per class and set.
 
     Args:
         root: A dataset in nnU-Net v2's layout with dense labels in labelsTr.
         sets: Annotation folders, relative to `root`.
-        axis: Normal of the annotated slices.
+        axis: Normal of the annotated slices; None finds it for each set, in the voxel size or the strokes.
         report: Shows the progress and the table.
         processes: Number of worker processes; see `workers.each`.
 
@@ -94,6 +102,8 @@ def measure_sets(
     """
     dense = read_dense_labels(root)
     classes = dense.classes
+    labels = find_label_maps(dense.folder, (dense.ending,))
+    axes = CANONICAL if axis in ("x", "y") else axes_of_files(labels.values())  # see `AXES`
     jobs: dict[str, list[_Job]] = {}
     faults: list[str] = []
     for name in sets:
@@ -101,12 +111,17 @@ def measure_sets(
         with collecting(faults):
             ignore = ignore_value(root / name)
         jobs[name] = [
-            _Job(case, dense.folder / f.name, f, len(classes), dense.ignore_value, ignore, AXES[axis])
+            _Job(
+                case, dense.folder / f.name, f, len(classes), dense.ignore_value, ignore,
+                None if axis is None else AXES[axis], axes,
+            )
             for case, f in files.items()
-        ]
+        ]  # fmt: skip
         faults += [] if files else [f"{root / name}: holds no *{dense.ending}"]
     if faults:
         raise DataError(faults)
+    if axis is None:
+        jobs = {name: _with_drawing_axis(of_set) for name, of_set in jobs.items()}
     measured: dict[str, dict[str, StrokeMeasurements]] = {}
     for name, of_set in jobs.items():
         cases = workers.each_case(_measure, of_set, f"measuring {name}", report, processes)
@@ -119,14 +134,27 @@ def measure_sets(
     return measured
 
 
+def _with_drawing_axis(jobs: Sequence[_Job]) -> list[_Job]:
+    """Return the cases of a set with the axis across which most of the first cases were drawn; faults come later."""
+    found: Counter[int] = Counter()
+    for job in jobs[:MAX_CASES_FOR_AXIS]:
+        with suppress(DataError):
+            annotation, grid = read_label(job.annotation, job.classes, job.annotation_ignore, job.axes)
+            found[drawing_axis(annotation, grid.spacing_mm)] += 1
+    axis = found.most_common(1)[0][0] if found else 2
+    return [replace(job, axis=axis) for job in jobs]
+
+
 def _measure(job: _Job) -> list[StrokeMeasurements]:
     """Measure one case, class by class. Raises DataError with its faults."""
-    label, grid = read_label(job.label, job.classes, job.label_ignore)
-    volume = nifti.on_grid(nifti.Volume(*read_label(job.annotation, job.classes, job.annotation_ignore)), grid)
+    label, grid = read_label(job.label, job.classes, job.label_ignore, job.axes)
+    read = nifti.Volume(*read_label(job.annotation, job.classes, job.annotation_ignore, grid.axes))
+    volume = nifti.on_grid(read, grid)
     if volume is None:
         raise DataError(f"{job.annotation}: does not lie on the grid of {job.label}: resample one onto the other's")
-    pixel_mm = [mm for axis, mm in enumerate(grid.spacing_mm) if axis != job.axis]
-    slices = np.moveaxis(label, job.axis, 0), np.moveaxis(volume.array, job.axis, 0)
+    normal = 2 if job.axis is None else job.axis
+    pixel_mm = [mm for axis, mm in enumerate(grid.spacing_mm) if axis != normal]
+    slices = np.moveaxis(label, normal, 0), np.moveaxis(volume.array, normal, 0)
     return [measure_strokes(*slices, value, (pixel_mm[0], pixel_mm[1])) for value in range(job.classes)]
 
 

@@ -22,6 +22,7 @@ from wsseg.volumes.types import Labels
 
 Axis = Literal["x", "y", "z"]
 AXES: Mapping[Axis, int] = {"x": 0, "y": 1, "z": 2}
+"""x and y: left-right and back-front of the patient; z: through the slices, or feet-head if voxels are near cubes."""
 PACKAGE = "annotation.protocols"
 
 

@@ -10,26 +10,29 @@ import numpy as np
 
 from wsseg.annotation import receipt, workers
 from wsseg.annotation.labels import DenseLabels, read_dense_labels
-from wsseg.annotation.protocol import CaseProtocol, DenseCase, Protocol
+from wsseg.annotation.protocol import Axis, CaseProtocol, DenseCase, Protocol
 from wsseg.annotation.receipt import CaseReceipt
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import IGNORE, Spacing
 from wsseg.core.errors import DataError
 from wsseg.core.files import whole_folder
 from wsseg.core.plain_json import parse_json
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.labelmaps import find_label_maps, read_label
+from wsseg.dataset.orientation import axes_of_files
 from wsseg.volumes import nifti
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One case: its dense label, its protocol, and the folder to write to."""
+    """One case: its dense label, its protocol, the folder to write to, and the working order of the axes."""
 
     case: str
     label: Path
     protocol: CaseProtocol
     folder: Path
     dense: DenseLabels
+    axes: AxisOrder
 
 
 def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes: int | None = None) -> Path:
@@ -57,13 +60,17 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
     if not labels:
         raise DataError(f"{dense.folder}: holds no *{dense.ending} to simulate annotation from: put dense labels there")
     assigned = protocol.assign(tuple(labels))
+    slices_last = axes_of_files(labels.values())
     without = [case for case in labels if case not in assigned]
     if not assigned:
         raise DataError(f"{protocol.name}: annotates none of the {len(labels)} cases of {root}: raise its numbers")
     _refuse_to_overwrite(target)
     try:
         with whole_folder(target, replace=True) as folder:
-            jobs = [_Job(case, labels[case], assigned[case], folder, dense) for case in labels if case in assigned]
+            jobs = [
+                _Job(case, labels[case], one, folder, dense, working_axes(getattr(one, "axis", "z"), slices_last))
+                for case in labels if (one := assigned.get(case))
+            ]  # fmt: skip
             receipts = workers.each_case(_draw, jobs, f"simulating {protocol.name}", report, processes)
             metadata = receipt.record(protocol, dense.classes, receipts, without)
             if dense.annotated_classes is not None:
@@ -77,10 +84,18 @@ def simulate_dataset(root: Path, protocol: Protocol, report: Reporter, processes
     return target
 
 
+def working_axes(axis: Axis, auto: AxisOrder) -> AxisOrder:
+    """Return the working order in which `axis` is the normal of the slices; `auto`: that of `data.orientation: auto`.
+
+    x and y are axes of the patient; z is the through-plane axis, or that of the patient if voxels are nearly cubes.
+    """
+    return auto if axis == "z" else CANONICAL
+
+
 def _draw(job: _Job) -> CaseReceipt:
     """Draw and write one case, and return its receipt. Raises DataError with the faults of its label."""
     classes = len(job.dense.classes)
-    label, grid = read_label(job.label, classes, job.dense.ignore_value)
+    label, grid = read_label(job.label, classes, job.dense.ignore_value, job.axes)
     case = DenseCase(job.case, label, classes, _rounded(grid.spacing_mm))
     annotation = job.protocol.draw(case)
     on_disk = np.where(annotation.label == IGNORE, classes, annotation.label).astype(np.uint8)

@@ -19,6 +19,7 @@ from wsseg.data.cache_entry import CachedCase
 from wsseg.data.fingerprint import Fingerprint, Preprocessing
 from wsseg.data.loading import load_case, load_reference
 from wsseg.dataset.folder import Dataset, read_dataset, scan_dataset
+from wsseg.dataset.orientation import with_axes
 from wsseg.dataset.split import Split, split
 from wsseg.phantoms.writing import write_phantom
 from wsseg.recipe.checks import path_faults, regex_faults
@@ -64,15 +65,17 @@ def phantom_strokes(label: Labels, case: str) -> Labels:
 
 
 def open_dataset(data: DataSection, wanted: list[str], report: Reporter) -> Dataset:
-    """Read the dataset folder of a recipe. Raises DataError."""
+    """Read the dataset folder of a recipe, with the working order of its axes. Raises DataError."""
     root = find_root(data.root, report)
-    return read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+    dataset = read_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+    return with_axes(dataset, data.orientation)
 
 
 def scan_dataset_of(data: DataSection, wanted: list[str], report: Reporter) -> tuple[Dataset, list[str]]:
     """Read the dataset folder of a recipe, and the faults of single files in it. Raises DataError."""
     root = find_root(data.root, report)
-    return scan_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+    dataset, faults = scan_dataset(root, data.annotation, data.modalities, wanted, data.patient)
+    return with_axes(dataset, data.orientation), faults
 
 
 def wanted_modalities(recipe: Recipe) -> list[str]:
@@ -125,7 +128,8 @@ def median_spacing(cases: tuple[Case, ...]) -> Spacing:
     spacings: list[Spacing] = []
     for case in cases:
         with suppress(DataError):
-            spacings.append(read_grid(next(path for path in case.images.values() if path is not None)).spacing_mm)
+            first = next(path for path in case.images.values() if path is not None)
+            spacings.append(read_grid(first, case.axes).spacing_mm)
     x, y, z = np.median(spacings or [(1.0, 1.0, 1.0)], axis=0).round(3)
     return float(x), float(y), float(z)
 

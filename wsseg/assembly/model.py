@@ -13,6 +13,7 @@ from wsseg.assembly.data import PreparedData
 from wsseg.assembly.notes import REMEDY, ModelNotes, check_notes
 from wsseg.assembly.parts import make_augmentation, make_branches
 from wsseg.checking.training_range import TrainingRange, extent_mm, training_range
+from wsseg.core.axes import AxisOrder
 from wsseg.core.errors import DataError, RecipeError
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.dataset.folder import Modality
@@ -49,6 +50,7 @@ class Model:
     ending: str
     preprocessing: Preprocessing
     predictor: Predictor
+    axes: AxisOrder
     training_range: TrainingRange | None = None
 
 
@@ -73,6 +75,7 @@ def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
         "ending": dataset.ending,
         "preprocessing": prepared.preprocessing.model_dump(mode="json"),
         "training_range": range_of(prepared).model_dump(mode="json"),
+        "orientation": dataset.axes.record(),
         **({"plugins": [plugin.record() for plugin in plugins]} if plugins else {}),
     }
 
@@ -101,7 +104,7 @@ def load_model(run: Path, mirror: bool | None = None) -> Model:
     predictor = make_predictor(recipe, branches, device, stored.precision, mirror)
     return Model(
         recipe, stored.named_modalities(), stored.classes, stored.ending, stored.preprocessing, predictor,
-        stored.training_range,
+        AxisOrder.from_record(stored.orientation), stored.training_range,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.checking.training_range import TrainingRange
+from wsseg.core.axes import AxisOrder
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.core.names import may_name_a_file
@@ -35,6 +36,15 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _axis_order(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Raise ValueError if a record is no order of axes."""
+    try:
+        AxisOrder.from_record(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"is no order of axes ({error})") from error
+    return record
+
+
 FileName = Annotated[str, AfterValidator(_file_name)]
 
 
@@ -48,6 +58,7 @@ class ModelNotes(BaseModel):
         ending: File name ending of the label maps to write.
         preprocessing: Normalisation of the images.
         training_range: What the training cases were like; None in older runs.
+        orientation: The working order of the axes, see `AxisOrder.record`; None in older runs.
         precision: Number format of the forward pass.
         plugins: Plug-ins from outside the package.
     """
@@ -59,6 +70,7 @@ class ModelNotes(BaseModel):
     ending: Literal[".nii.gz", ".nii"]
     preprocessing: Preprocessing
     training_range: TrainingRange | None = None
+    orientation: Annotated[dict[str, Any] | None, AfterValidator(_axis_order)] = None
     precision: Literal["bf16", "fp32"]
     plugins: tuple[PluginRecord, ...] = ()
 

@@ -24,7 +24,7 @@ class CaseVolumes:
         grid: The voxel grid of all arrays.
         label: The annotation to learn from, uint8 with IGNORE; None if the case is not annotated.
         other_labels: Further label maps of the case (dense labels, other annotation sets): folder -> (file, array).
-        orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
+        orientations: How the axes of each file lie on disk: path -> RAS, LPS, ...; +x+y+z ... if they lie oblique.
         grids: The grid of each file.
     """
 
@@ -191,7 +191,7 @@ class CaseFacts:
         warnings: Faults of files that this training does not read.
         shape: Voxels along x, y, z.
         spacing_mm: Voxel size along x, y, z.
-        orientations: Axis codes of each file on disk: path -> RAS, LPS, ...
+        orientations: How the axes of each file lie on disk: path -> RAS, LPS, ...; +x+y+z ... if they lie oblique.
         grids: The grid of each file.
         images: One entry per image.
         annotation: The annotation to learn from.
@@ -246,6 +246,7 @@ class DatasetFacts:
         fold: `data.fold` of the recipe.
         patient: `data.patient` of the recipe.
         unlabelled_share: `data.unlabelled_share` of the recipe.
+        orientation: `data.orientation` of the recipe.
         faults: Faults of the folder itself.
         warnings: Faults of annotation sets that this training does not read.
         unused: Files of the dataset's folders that are not used.
@@ -266,6 +267,7 @@ class DatasetFacts:
     fold: int | None
     patient: str | None
     unlabelled_share: float
+    orientation: str = "auto"
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unused: tuple[UnusedFile, ...] = ()

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from wsseg.checking.alignment import ModalityImage, align
 from wsseg.checking.dataset_facts import Alignment, CaseFacts, CaseVolumes
 from wsseg.checking.intensities import measure_image
-from wsseg.checking.stroke_shapes import compare_labels, drawing_axis, measure_label
+from wsseg.checking.stroke_shapes import compare_labels, measure_label
+from wsseg.core.axes import CANONICAL, AxisOrder
+from wsseg.volumes.slices import drawing_axis
 
 _FUNCTIONAL = r"(?i)(?<![a-z])(pet|pt|nm|suv|fdg|psma|spect|(rt)?dose)(?![a-z])"
 """Names of channels that show no anatomy. PT and NM are the DICOM codes of PET and nuclear medicine."""
@@ -24,12 +26,14 @@ class MeasurementSettings:
         kinds: Modality -> `ct` or `other`.
         channels: Modality -> its channel name in dataset.json.
         annotation: The annotation folder to learn from, relative to the dataset.
+        axes: The working order in which the files of different cases are compared.
     """
 
     classes: int
     kinds: Mapping[str, str]
     channels: Mapping[str, str]
     annotation: str
+    axes: AxisOrder = CANONICAL
 
 
 def measure_case(

@@ -11,11 +11,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from wsseg.checking.dataset_facts import LabelConflict, LabelFacts, SliceSpan
-from wsseg.core.cases import IGNORE, Spacing
+from wsseg.core.cases import IGNORE
 from wsseg.volumes.types import Array
 
-FLAT_RATIO = 1.5
-"""If the longest voxel edge exceeds the others by this factor, slices are assumed to be drawn across it."""
 THICKNESS_SLICES = 12
 """Largest number of slices per class in which the thickness is measured."""
 AIR_HU = -900.0
@@ -49,22 +47,6 @@ def measure_label(
         thickness_voxels=thickness(slices, counts),
         outside=_outside(label, images),
     )
-
-
-def drawing_axis(label: Array, spacing_mm: Spacing) -> int:
-    """Return the normal of the plane that strokes were drawn in.
-
-    This is the axis of the longest voxel edge if that is 1.5 times as long as the others. Otherwise it is the axis
-    along which the fewest annotated voxels touch, if they are less than half of those that touch along z: voxels of a
-    stroke have neighbours in the drawing plane and few across it. Otherwise it is z.
-    """
-    order = sorted(range(3), key=lambda axis: spacing_mm[axis])
-    if spacing_mm[order[2]] > FLAT_RATIO * spacing_mm[order[1]]:
-        return order[2]
-    annotated = label != IGNORE
-    touching = [int((a[1:] & a[:-1]).sum()) for a in (np.moveaxis(annotated, axis, 0) for axis in range(3))]
-    fewest = min((2, 1, 0), key=lambda axis: touching[axis])
-    return fewest if 2 * touching[fewest] < touching[2] else 2
 
 
 def thickness(slices: Array, counts: npt.NDArray[np.int64]) -> float | None:

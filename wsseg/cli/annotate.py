@@ -53,8 +53,12 @@ def measure(
         list[str], typer.Argument(metavar="ANNOTATION ...", help="Folders in the dataset, e.g. scribblesTr.")
     ],
     axis: Annotated[
-        Literal["x", "y", "z"], typer.Option(help="Axis perpendicular to the slices that were annotated.")
-    ] = "z",
+        Literal["x", "y", "z"] | None,
+        typer.Option(
+            help="Axis perpendicular to the annotated slices: z (through-plane), x (left-right) or y (back-front). "
+            "Default: found in the size of the voxels, else in the strokes."
+        ),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Measure the strokes of annotation sets: number, length, thickness, distance to the border."""

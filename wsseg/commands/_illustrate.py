@@ -156,7 +156,8 @@ def _draw_prediction(picture: Path, shown: ShownCase) -> None:
     case = next((case for case in dataset.training if case.name == shown.case), None)
     if case is None:
         raise DataError(f"{dataset.root}: the case {shown.case} no longer exists")
-    prediction = nifti.read(shown.run / "predictions" / f"{case.name}{dataset.ending}").array
+    grid = nifti.read_grid(next(path for path in case.images.values() if path is not None), case.axes)
+    prediction = nifti.read(shown.run / "predictions" / f"{case.name}{dataset.ending}", grid.axes).array
     draw_case(picture, dataset, case, prediction, figures.literal(shown.title))
 
 

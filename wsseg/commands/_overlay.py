@@ -8,6 +8,7 @@ from wsseg.core.cases import IGNORE, Case
 from wsseg.data.loading import load_case, load_reference
 from wsseg.dataset.folder import Dataset
 from wsseg.figures.overlay import draw_overlay
+from wsseg.figures.planes import planes_of
 from wsseg.volumes.types import Array
 
 
@@ -28,5 +29,5 @@ def draw_case(path: Path, dataset: Dataset, case: Case, prediction: Array, title
     classes = {value: name for value, name in enumerate(dataset.classes) if value > 0}
     draw_overlay(
         path, images, spacing_mm=loaded.grid.spacing_mm, annotation=strokes, prediction=prediction,
-        reference=reference, classes=classes, title=title,
+        reference=reference, classes=classes, title=title, planes=planes_of(loaded.grid.affine),
     )  # fmt: skip

@@ -11,9 +11,11 @@ from wsseg.assembly.data import PreparedData, data_faults, prepare
 from wsseg.assembly.parts import TrainingParts, make_augmentation, make_parts
 from wsseg.core.errors import RecipeError, and_more
 from wsseg.core.reporter import Reporter
+from wsseg.dataset.orientation import describe_axes
 from wsseg.distributed.runtime import ALONE, Runtime
 from wsseg.recipe.reading import read_data_section, read_recipe
 from wsseg.recipe.schema import Recipe
+from wsseg.volumes.slices import thick_axis
 
 
 def read_with_data_faults(path: Path, overrides: Sequence[str], report: Reporter) -> Recipe:
@@ -74,11 +76,25 @@ def describe_data(recipe: Recipe, prepared: PreparedData, report: Reporter) -> N
             f"classes without annotation (annotated_classes) count as background in {len(partial)} training cases: "
             f"{and_more(partial)}"
         )
+    report.say(f"axes (data.orientation {recipe.data.orientation}): {describe_axes(dataset.axes)}")
+    _warn_of_other_axis_order(prepared, report)
     x, y, z = prepared.preprocessing.spacing_mm
     grid = f"at {x:g} x {y:g} x {z:g} mm"
     columns = ["class", "annotated voxels", "of them kept", "components", "components lost", grid, "of all voxels"]
     voxels = sum(math.prod(s.meta.shape) for s in annotated)
     report.table(f"annotation {recipe.data.annotation}", columns, _annotation_rows(prepared, voxels))
+
+
+def _warn_of_other_axis_order(prepared: PreparedData, report: Reporter) -> None:
+    """Say it if the voxels of training are thick along another axis than those of the files."""
+    planned, files = prepared.preprocessing.spacing_mm, prepared.fingerprint.spacing_mm
+    thick, through = thick_axis(planned), thick_axis(files)
+    if thick is not None and through is not None and thick != through:
+        sizes = " x ".join(f"{mm:g}" for mm in files)
+        report.say(
+            f"warning: data.spacing_mm is thick along {'xyz'[thick]}, the files along {'xyz'[through]} ({sizes} mm): "
+            "write spacing_mm and patch_size in the order of the axes above, or set data.orientation"
+        )
 
 
 def _annotation_rows(prepared: PreparedData, voxels: int) -> list[list[str]]:

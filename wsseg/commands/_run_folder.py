@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsseg.commands._run_files import OPENED, SCORE_AGAIN, file_hashes, read_run_file, sha256
+from wsseg.core.axes import CANONICAL
 from wsseg.core.errors import DataError, RecipeError, and_more
 from wsseg.core.files import sweep, write_safely
 from wsseg.core.locks import claim
@@ -94,8 +95,16 @@ class RunFolder:
         return (self.path / "resolved.json").is_file()
 
     def with_planned_settings(self, recipe: Recipe) -> Recipe:
-        """Return the recipe completed by the settings that were planned when the run started."""
-        if not self.begun or not (self.path / "plan.json").is_file():
+        """Return the recipe completed by the settings that were planned when the run started.
+
+        A run that was started before `data.orientation` existed keeps its canonical order.
+        """
+        if not self.begun:
+            return recipe
+        if recipe.data.orientation == "auto" and "orientation" not in self.read("resolved.json").get("data", {}):
+            data = recipe.data.model_copy(update={"orientation": "canonical"})
+            recipe = recipe.model_copy(update={"data": data})
+        if not (self.path / "plan.json").is_file():
             return recipe
         planned = self.read("plan.json").get("planned", {})
         return recipe.completed(planned.get("patch_size"), planned.get("features", {}))
@@ -172,7 +181,8 @@ class RunFolder:
             RecipeError: Cases, their content, the split or the normalisation have changed.
         """
         if (self.path / "plan.json").is_file():
-            before = self.read("plan.json")
+            without_key = {"orientation": CANONICAL.record()}  # the only order of plans without the key
+            before = without_key | self.read("plan.json")
             changed = [key for key in plan if before.get(key) != parse_json(json.dumps(plan[key]))]
             if changed:
                 what = "; ".join(_changes(key, before.get(key), parse_json(json.dumps(plan[key]))) for key in changed)

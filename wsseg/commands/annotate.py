@@ -19,7 +19,9 @@ from wsseg.core.reporter import Reporter
 from wsseg.data.loading import CaseInMemory, load_case, load_reference
 from wsseg.dataset.annotation_json import read_json
 from wsseg.dataset.folder import Dataset, read_dataset
+from wsseg.dataset.orientation import with_axes
 from wsseg.figures.overlay import draw_annotation
+from wsseg.figures.planes import planes_of
 from wsseg.recipe.yaml_file import load_yaml
 from wsseg.volumes.types import Array
 
@@ -46,13 +48,13 @@ def show(dataset: str, annotation: str, name: str | None, channel: str | None, o
     title = receipt.summary_line(read_json(root / annotation / "annotation.json"), Path(annotation).name, case.name)
     draw_annotation(
         out, image, spacing_mm=loaded.grid.spacing_mm, annotation=loaded.label, reference=reference,
-        classes=dict(enumerate(data.classes)), title=title,
+        classes=dict(enumerate(data.classes)), title=title, planes=planes_of(loaded.grid.affine),
     )  # fmt: skip
     report.say(title)
     report.say(f"picture: {out}")
 
 
-def measure(dataset: str, sets: Sequence[str], axis: Axis, workers: int | None, report: Reporter) -> None:
+def measure(dataset: str, sets: Sequence[str], axis: Axis | None, workers: int | None, report: Reporter) -> None:
     """Show measurements of the strokes of annotation sets, to compare them."""
     measuring.measure_sets(find_root(dataset, report), sets, axis, report, workers)
 
@@ -85,7 +87,7 @@ def annotated_case(root: Path, annotation: str, name: str | None) -> tuple[Datas
     """
     channels = read_json(root / "dataset.json").get("channel_names")
     channel_names = [str(channel) for channel in channels.values()] if isinstance(channels, dict) else []
-    dataset = read_dataset(root, annotation, None, channel_names, None)
+    dataset = with_axes(read_dataset(root, annotation, None, channel_names, None), "auto")
     cases = {case.name: case for case in dataset.training if case.annotation is not None}
     if not cases or (name is not None and name not in cases):
         hint = did_you_mean(name or "", list(cases)) if cases else ""

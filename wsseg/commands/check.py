@@ -12,6 +12,7 @@ from wsseg.checking.finding import Finding, Severity
 from wsseg.checking.measurements import MeasurementSettings, measure_case
 from wsseg.checking.report import run_rules, show_findings
 from wsseg.commands._preparation import prepare_training, read_with_data_faults
+from wsseg.core.axes import RAS, AxisOrder
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, collecting
 from wsseg.core.reporter import Reporter
@@ -19,6 +20,7 @@ from wsseg.data.loading import load_case, load_label
 from wsseg.data.store import each
 from wsseg.dataset.annotation_json import ignore_value, read_json
 from wsseg.dataset.folder import Dataset, existing_file
+from wsseg.dataset.orientation import choose_axes
 from wsseg.dataset.split import patient_of, split
 from wsseg.recipe.schema import DataSection, Recipe
 from wsseg.volumes.grid import Grid
@@ -74,6 +76,7 @@ def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
         kinds={m.name: m.kind for m in dataset.modalities},
         channels={m.name: m.channel for m in dataset.modalities},
         annotation=annotation,
+        axes=choose_axes(dataset, "auto") if data.orientation == "file" else dataset.axes,
     )
     cases = each(
         lambda case: _read_and_measure(case, dataset, others, scored, settings),
@@ -88,7 +91,8 @@ def inspect_dataset(recipe: Recipe, report: Reporter) -> tuple[Finding, ...]:
         declared_cases=declared if isinstance(declared, int) else None, found_cases=_cases_with_images(dataset),
         test_patients={case.name: patient_of(case.name, data.patient) or case.name for case in dataset.test},
         cases=tuple(cases), folds=folds, fold=data.fold, patient=data.patient,
-        unlabelled_share=data.unlabelled_share, faults=tuple(faults), warnings=tuple(warnings),
+        unlabelled_share=data.unlabelled_share, orientation=data.orientation,
+        faults=tuple(faults), warnings=tuple(warnings),
         unused=dataset.unused, doubts={m.name: m.doubt for m in dataset.modalities if m.doubt},
     )  # fmt: skip
     return run_rules(facts)
@@ -161,8 +165,8 @@ def _read_and_measure(
     if volumes is not None:
         with _collecting_file_faults(faults, [], case.name):
             files = (*case.images.values(), case.annotation, *(path for path, _ in labels.values()))
-            grids |= {path: read_grid(path, case.axes) for path in files if path is not None}
-            orientations |= {path: grid.orientation for path, grid in grids.items()}
+            grids |= {path: read_grid(path, volumes.grid.axes) for path in files if path is not None}
+            orientations |= _orientations([path for path in files if path is not None], settings.axes)
         try:
             return measure_case(volumes, settings, tuple(faults), tuple(warnings))
         except Exception as error:  # the findings about other cases are still worth having
@@ -175,6 +179,19 @@ def _read_and_measure(
         name=case.name, patient=case.patient, has_annotation=case.annotation is not None, faults=tuple(faults),
         warnings=tuple(warnings),
     )  # fmt: skip
+
+
+def _orientations(files: Sequence[Path], axes: AxisOrder) -> dict[Path, str]:
+    """Return how the axes of each file of a case, its first image first, lie on disk: RAS, LPS, ...
+
+    Such letters say little of volumes that lie oblique. Files that are turned like the first one have its letters. In a
+    dataset that lies oblique as a whole, the axes of the working order are named instead, e.g. +x+y-z.
+    """
+    first = read_grid(files[0], axes)
+    grids = {path: read_grid(path, first.axes) for path in files}
+    if axes.frame != RAS:
+        return {path: grid.turn for path, grid in grids.items()}
+    return {path: first.orientation if grid.turn == first.turn else grid.orientation for path, grid in grids.items()}
 
 
 @contextmanager

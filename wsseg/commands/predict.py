@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wsseg.assembly.model import Model, load_model
@@ -50,7 +51,7 @@ def predict(
         DataError: With the faults of all cases that could not be predicted. The other cases were written.
     """
     model = load_model(run, mirror)
-    cases = image_cases(images, model.modalities, model.ending)
+    cases = [replace(case, axes=model.axes) for case in image_cases(images, model.modalities, model.ending)]
     unused = unused_inputs(images, model.modalities, model.ending)
     for line in unused_lines(unused):
         report.say(line)

@@ -116,6 +116,7 @@ def _plan(context: RunContext, typed: Recipe) -> dict[str, Any]:
             case.name: list(case.unannotated_classes) for case in prepared.split.training if case.unannotated_classes
         },
         "held_out": {case.name: case.patient for case in prepared.split.held_out},
+        "orientation": prepared.dataset.axes.record(),
         "fingerprint": prepared.fingerprint.model_dump(mode="json"),
         "preprocessing": prepared.preprocessing.model_dump(mode="json"),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 Direction = tuple[float, float, float]
 Frame = tuple[Direction, Direction, Direction]
+_ORTHOGONAL = 1e-3
 RAS: Frame = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
@@ -46,7 +47,12 @@ class AxisOrder:
         if frame is None:
             return cls(None, through)
         (a, b, c), (d, e, f), (g, h, i) = ([float(value) for value in axis] for axis in frame)
-        return cls(((a, b, c), (d, e, f), (g, h, i)), through)
+        axes = ((a, b, c), (d, e, f), (g, h, i))
+        for n, first in enumerate(axes):
+            for m, second in enumerate(axes):
+                if not abs(sum(u * v for u, v in zip(first, second, strict=True)) - (n == m)) < _ORTHOGONAL:
+                    raise ValueError("the axes of frame are not orthogonal unit vectors")
+        return cls(axes, through)
 
 
 CANONICAL = AxisOrder()

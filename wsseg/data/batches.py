@@ -31,7 +31,7 @@ class Sampling:
     """How patches are sampled: some around annotated foreground, class-balanced, the rest around any annotated voxel.
 
     Attributes:
-        patch_size: Voxels along x, y, z of the canonical (RAS) volume.
+        patch_size: Voxels along x, y, z, in the order of data.orientation.
         spacing_mm: Voxel size along the same axes.
         batch_size: Slots per process.
         oversample_foreground: Share of labelled slots, 0 to 1, that are centred on foreground.

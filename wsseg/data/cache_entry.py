@@ -42,7 +42,7 @@ class StoredMeta(BaseModel):
 
     Attributes:
         shape: Voxels of the resampled volume.
-        disk_spacing_mm: Voxel size of the files along x, y, z, canonical (RAS).
+        disk_spacing_mm: Voxel size of the files along x, y, z, in the working order of their axes.
         spacing_mm: Voxel size of the resampled volume.
         present: Whether the case has each modality.
         annotated: Annotated voxels in the file.

@@ -38,7 +38,7 @@ class Preprocessing(BaseModel):
     Attributes:
         modalities: Names, in order of the channels.
         kinds: `ct` or `other`, per modality.
-        spacing_mm: Voxel size along x, y, z of the canonical (RAS) volume to which cases are resampled.
+        spacing_mm: Voxel size along x, y, z to which cases are resampled, in the order of data.orientation.
         windows: CT modality -> its window.
     """
 
@@ -110,7 +110,7 @@ class Fingerprint(BaseModel):
 
     Attributes:
         cases: Number of training cases.
-        spacing_mm: Median voxel size of the files along x, y, z, canonical (RAS).
+        spacing_mm: Median voxel size of the files along x, y, z, in the order of data.orientation.
         shape: Median size of the preprocessed volumes.
         annotated_voxels: Annotated voxels of each class in the files, over all cases.
         surviving_voxels: Voxels of each class after resampling; fewer than before on a coarser grid.

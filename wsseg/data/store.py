@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from wsseg.data.content_hashes import ContentHashes
 from wsseg.data.fingerprint import Fingerprint, sample_intensities, summarise, to_grid
 from wsseg.data.loading import CaseInMemory, load_case
 from wsseg.dataset.folder import Dataset
-from wsseg.volumes import resample_labels
+from wsseg.volumes import nifti, resample_labels
 from wsseg.volumes.types import Array
 
 LAYOUT = 3
@@ -142,12 +143,21 @@ def _key(dataset: Dataset, case: Case, spacing_mm: Spacing, hashes: ContentHashe
     digest = hashlib.sha256()
     settings = [LAYOUT, spacing_mm, dataset.ignore_value, len(dataset.classes)]
     settings += [[m.name, m.kind, case.images[m.name] is not None] for m in dataset.modalities]
+    settings += _turn(case)
     digest.update(json.dumps(settings).encode())
     for path in [*case.images.values(), case.annotation]:
         digest.update(b"|")
         if path is not None:
             digest.update(bytes.fromhex(hashes.sha256(path)))
     return digest.hexdigest()[:32]
+
+
+def _turn(case: Case) -> list[str]:
+    """Return the order that a case's axes are turned to, if it is not the canonical one; see `Grid.turn`."""
+    with suppress(DataError):  # files that cannot be read are reported when they are preprocessed
+        grid = nifti.read_grid(next(path for path in case.images.values() if path is not None), case.axes)
+        return [] if grid.turn == nifti.grid_of(grid.disk_shape, grid.disk_affine).turn else [grid.turn]
+    return []
 
 
 def _same_content(contents: Mapping[str, Sequence[str]]) -> list[str]:

@@ -52,7 +52,7 @@ class Augmentation(BaseModel):
 
     Attributes:
         enabled: Augment training patches at all; with false only the centre of the patch is cut out.
-        mirror: Axes that may be mirrored: x, y, z of the canonical (RAS) volume; [] for none.
+        mirror: Axes that may be mirrored: x, y, z, in the order of data.orientation; [] for none.
         mirror_probability: Probability, 0 to 1, of mirroring each of these axes.
         rotation_probability: Probability, 0 to 1, of a rotation about the patch's centre.
         rotation_degrees: Largest rotation about each axis in degrees, 0 to 180, either way; not for stacks of slices.

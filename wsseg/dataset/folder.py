@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting, did_you_mean, short
 from wsseg.core.names import may_name_a_file
@@ -52,6 +53,11 @@ class Dataset:
     training: tuple[Case, ...]
     test: tuple[Case, ...]
     unused: tuple[UnusedFile, ...] = ()
+
+    @property
+    def axes(self) -> AxisOrder:
+        """The working order of the axes of all cases."""
+        return self.training[0].axes if self.training else CANONICAL
 
 
 def read_dataset(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, and_more, collecting
 from wsseg.dataset.annotation_json import ignore_value
@@ -44,7 +45,7 @@ class Pair:
         if self.reference is None:
             raise ValueError(f"{self.prediction} has no reference")
         prediction = Volume(*read_label(self.prediction, _ANY, None))
-        reference = Volume(*read_label(self.reference, _ANY, self.ignore))
+        reference = Volume(*read_label(self.reference, _ANY, self.ignore, prediction.grid.axes))
         return _on_one_grid(prediction, reference) or (prediction, reference)
 
 
@@ -71,10 +72,11 @@ def check_pair(pair: Pair, classes: Mapping[int, str] | None) -> PairCheck:
         classes: Value -> name; None accepts all values from 0 to 254.
     """
     faults: list[str] = []
-    prediction, values = _read(pair.prediction, None, faults)
-    reference, reference_values = (
-        (None, set[int]()) if pair.reference is None else _read(pair.reference, pair.ignore, faults)
-    )
+    prediction, values = _read(pair.prediction, None, CANONICAL, faults)
+    reference, reference_values = None, set[int]()
+    if pair.reference is not None:
+        axes = prediction.grid.axes if prediction else CANONICAL
+        reference, reference_values = _read(pair.reference, pair.ignore, axes, faults)
     valid = set(range(IGNORE)) if classes is None else {0, *classes}
     unannotated = IGNORE in reference_values
     if not unannotated or pair.ignore == IGNORE or reference_values - {0, IGNORE} or not _holds_255(pair.reference):
@@ -118,10 +120,10 @@ def _remedy_for_255(path: Path | None) -> str:
     )
 
 
-def _read(path: Path, ignore: int | None, faults: list[str]) -> tuple[Volume | None, set[int]]:
+def _read(path: Path, ignore: int | None, axes: AxisOrder, faults: list[str]) -> tuple[Volume | None, set[int]]:
     """Read a label map and return its values; a file that cannot be read adds faults."""
     with collecting(faults):
-        volume = Volume(*read_label(path, _ANY, ignore))
+        volume = Volume(*read_label(path, _ANY, ignore, axes))
         return volume, {int(value) for value in np.flatnonzero(np.bincount(volume.array.ravel()))}
     return None, set()
 

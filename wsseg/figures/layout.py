@@ -18,8 +18,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from scipy.ndimage import maximum_filter
 
-from wsseg.core.cases import Spacing, Triple
 from wsseg.core.files import whole_file
+from wsseg.figures.planes import Cut
 from wsseg.volumes.types import Array
 
 DPI = 100
@@ -31,68 +31,6 @@ _LINE, _MIN_WIDTH = 0.25, 6.0
 _ASPECT = 0.35, 1.3  # smallest and largest side of a panel, relative to the widest slice
 _HALO = [Stroke(linewidth=2.5, foreground="black"), Normal()]
 _MIN_STROKE = 2.5  # pixels: thinner strokes are widened to stay visible
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A plane of a canonical (RAS) volume.
-
-    Attributes:
-        name: Name of the plane.
-        normal: Axis perpendicular to it.
-        across: Axis drawn from right to left, so that the patient's right, or the front, is on the left.
-        up: Axis drawn upwards.
-        letters: The patient's sides at the left, right, bottom and top of the picture.
-    """
-
-    name: str
-    normal: int
-    across: int
-    up: int
-    letters: str
-
-
-PLANES = (
-    Plane("axial", 2, 0, 1, "RLPA"),
-    Plane("coronal", 1, 0, 2, "RLIS"),
-    Plane("sagittal", 0, 1, 2, "APIS"),
-)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One slice of a volume of a given shape (X, Y, Z) and spacing."""
-
-    plane: Plane
-    index: int
-    shape: Triple
-    spacing_mm: Spacing
-
-    def of(self, volume: Array) -> Array:
-        """Return the slice (up, across) of a volume (X, Y, Z)."""
-        order = self.plane.normal, self.plane.up, self.plane.across
-        cut: Array = volume.transpose(order)[self.index]
-        return cut
-
-    @property
-    def title(self) -> str:
-        """The plane, and the number of the slice counted from 1."""
-        return f"{self.plane.name} {self.index + 1} of {self.shape[self.plane.normal]}"
-
-    @property
-    def voxels(self) -> tuple[int, int]:
-        """Number of voxels across and up."""
-        return self.shape[self.plane.across], self.shape[self.plane.up]
-
-    @property
-    def voxel_mm(self) -> tuple[float, float]:
-        """Size of a voxel across and up."""
-        return self.spacing_mm[self.plane.across], self.spacing_mm[self.plane.up]
-
-    @property
-    def size_mm(self) -> tuple[float, float]:
-        """Size of the slice across and up."""
-        return self.voxels[0] * self.voxel_mm[0], self.voxels[1] * self.voxel_mm[1]
 
 
 class Panel:

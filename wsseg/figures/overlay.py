@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.core.cases import IGNORE, Spacing, Triple
-from wsseg.figures.layout import PLANES, Cut, Entry, Panel, PanelGrid
+from wsseg.figures.layout import Entry, Panel, PanelGrid
+from wsseg.figures.planes import PLANES, Cut, Plane
 from wsseg.volumes.types import Array
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
@@ -31,6 +32,7 @@ def draw_overlay(
     reference: Array | None = None,
     classes: Mapping[int, str],
     title: str,
+    planes: Sequence[Plane] = PLANES,
 ) -> None:
     """Draw a case as a PNG: one row per plane, one column per modality, and a first column with the annotation.
 
@@ -39,13 +41,14 @@ def draw_overlay(
 
     Args:
         path: The file; it appears whole or not at all.
-        images: Modality -> (X, Y, Z) in canonical (RAS) orientation, any intensities; at least one.
+        images: Modality -> (X, Y, Z) of the axes that `planes` names, any intensities; at least one.
         spacing_mm: Edge lengths of a voxel.
         annotation: (X, Y, Z), IGNORE where nothing was annotated; None for no such column.
         prediction: (X, Y, Z) label map, drawn filled with a solid outline.
         reference: (X, Y, Z) label map, drawn as a dashed outline.
         classes: Value -> name of the classes to draw; the background (0) needs no name.
         title: Title of the figure.
+        planes: The planes to draw; see `planes_of`.
 
     Raises:
         ValueError: There is no image, or the arrays do not share one 3D shape.
@@ -55,7 +58,7 @@ def draw_overlay(
     maps = [labels for labels in (annotation, prediction, reference) if labels is not None]
     shape = _shape([*images.values(), *maps])
     centre = choose_slices(annotation, prediction, reference, shape)
-    cuts = [Cut(plane, centre[plane.normal], shape, spacing_mm) for plane in PLANES]
+    cuts = [Cut(plane, centre[plane.normal], shape, spacing_mm) for plane in planes]
     colours = _colours(classes)
     legend = [] if prediction is None else [Entry("prediction", "prediction")]
     legend += [] if reference is None else [Entry("reference", "reference")]
@@ -88,17 +91,19 @@ def draw_annotation(
     reference: Array | None = None,
     classes: Mapping[int, str],
     title: str,
+    planes: Sequence[Plane] = PLANES,
 ) -> None:
     """Draw the annotation of a case as a PNG: three planes side by side, each at the slice with most annotation.
 
     Args:
         path: The file; it appears whole or not at all.
-        image: (X, Y, Z) in canonical (RAS) orientation, any intensities.
+        image: (X, Y, Z) of the axes that `planes` names, any intensities.
         spacing_mm: Edge lengths of a voxel.
         annotation: (X, Y, Z), IGNORE where nothing was annotated.
         reference: (X, Y, Z) dense label map, drawn as a dashed outline.
         classes: Value -> name of the classes to draw; the background (0) needs no name.
         title: Title of the figure.
+        planes: The planes to draw; see `planes_of`.
 
     Raises:
         ValueError: The arrays do not share one 3D shape.
@@ -107,7 +112,7 @@ def draw_annotation(
     shape = _shape([image, *maps])
     colours = _colours(classes)
     centre = fullest_slices(annotation, tuple(colours))
-    cuts = [Cut(plane, centre[plane.normal], shape, spacing_mm) for plane in PLANES]
+    cuts = [Cut(plane, centre[plane.normal], shape, spacing_mm) for plane in planes]
     legend = [] if reference is None else [Entry("reference", "reference")]
     legend += [*_annotation_entries(annotation), *_class_entries(maps, classes, colours)]
     figure = PanelGrid([cuts], [cut.title for cut in cuts], title, legend, [""])

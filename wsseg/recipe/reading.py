@@ -66,6 +66,8 @@ def recipe_from(plain: Mapping[str, Any]) -> Recipe:
     """Build a recipe from the data of `Recipe.resolved`, also from runs with old keys. Raises RecipeError."""
     current = copy.deepcopy(unsealed(plain))
     _rename_old_keys(current)
+    if isinstance(data := current.get("data"), dict):
+        data.setdefault("orientation", "canonical")  # the only one before the key existed
     recipe, faults = _validate(current)
     if recipe is None:
         raise RecipeError(faults)

@@ -120,11 +120,18 @@ class DataSection(Section):
     fold: Integer | None = Field(
         0, description="The part that is held out, 0 to folds - 1; null trains on all cases and scores none."
     )
+    orientation: Literal["auto", "file", "canonical"] = Field(
+        "auto",
+        description="Order of the axes x, y, z. canonical: the closest RAS axes of each file; z runs to the head. "
+        "file: the axes as in the file, the through-plane axis last. auto: RAS for nearly isotropic volumes; for thick "
+        "slices the through-plane axis last and the in-plane axes in the order of RAS, or of the files if these lie "
+        "oblique. `wsseg check` says the order.",
+    )
     spacing_mm: tuple[Length, Length, Length] | None = Field(
         None,
-        description="Voxel size [x, y, z] in mm to which cases are resampled; x runs left-right, y posterior-anterior, "
-        "z inferior-superior (the closest axes of the image), whatever the order in the file; by default the median of "
-        "the training cases.",
+        description="Voxel size [x, y, z] in mm to which cases are resampled, in the order of data.orientation: "
+        "[in-plane, in-plane, through-plane] for thick slices, else [right-left, front-back, head-feet]; by default "
+        "the median of the training cases.",
     )
     patch_size: tuple[Size, Size, Size] | None = Field(
         None,
@@ -267,6 +274,8 @@ class Recipe(Section):
         plain = self.decisive()
         for entry in plain["supervision"].values():
             entry["on"] = entry.pop("networks")  # former name of the key; the hash has to stay the same
+        if plain["data"]["orientation"] != "file":  # the hash of before the key existed; plan.json has the order itself
+            plain["data"].pop("orientation")
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

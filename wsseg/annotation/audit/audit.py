@@ -140,7 +140,7 @@ def _read_predictions(
                         "make them equal in the image, and predict again"
                     )
                 for image in case.images:
-                    if not nifti.read_grid(image).fits(grid):
+                    if not nifti.read_grid(image, grid.axes).fits(grid):
                         faults.append(f"{case.prediction}: lies on another grid than {image}: resample it to that grid")
             bar.advance(case.name)
     if faults:

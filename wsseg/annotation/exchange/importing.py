@@ -116,8 +116,9 @@ class _Import:
 
     def import_file(self, case: str, path: Path, folder: Path) -> None:
         """Read one file and write it as annotation of its case, unless there were faults before."""
-        source, image = formats.read(path), self.dataset.images[case]
+        image = self.dataset.images[case]
         grid, source_grid = nifti.read_grid(image), None
+        source = formats.read(path).turned(grid.axes)
         with collecting(self.faults):  # so that other faults of the file are found, too
             source_grid = self._source_grid(source, image, grid)
         counts, (values, name_file) = count_layers(source), self.options.values(source)

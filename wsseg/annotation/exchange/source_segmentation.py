@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wsseg.core.axes import AxisOrder
 from wsseg.core.errors import DataError
 from wsseg.dataset.labelmaps import HIGHEST, LOWEST
+from wsseg.volumes import nifti
+from wsseg.volumes.grid import Grid, grid_of
 from wsseg.volumes.header import MAXIMUM_VOXELS
-from wsseg.volumes.nifti import Grid
 from wsseg.volumes.types import Array
 
 StoredValues = npt.NDArray[np.integer[Any]]
@@ -54,6 +56,12 @@ class SourceSegmentation:
     segmented: bool = False
     names: Mapping[int, str] = field(default_factory=dict)
     unused_names: tuple[str, ...] = ()
+
+    def turned(self, axes: AxisOrder) -> SourceSegmentation:
+        """Return the file in another working order: near 45 degrees, files that lie alike may have other RAS axes."""
+        grid = replace(grid_of(self.grid.disk_shape, self.grid.disk_affine, axes), forms=self.grid.forms)
+        layers = tuple(nifti.from_disk(nifti.as_on_disk(layer, self.grid), grid) for layer in self.layers)
+        return replace(self, layers=layers, grid=grid)
 
 
 @dataclass(frozen=True)

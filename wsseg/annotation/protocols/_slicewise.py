@@ -19,7 +19,7 @@ class Slicewise(CaseProtocol):
     of a stroke depend only on seed, name, case, class and slice.
 
     Args:
-        axis: Normal of the slices: x (patient left-right), y (back-front) or z (feet-head).
+        axis: Normal of the slices: z (through-plane, or feet-head), x (left-right) or y (back-front).
         every: Distance of the annotated slices, in slices, at least 1. The first slice is random in each case.
         background: Whether the background is annotated like a class.
     """

@@ -26,7 +26,7 @@ class ExtremePoints(CaseProtocol):
         radius_mm: Radius of the ball around each point, in mm, at least 0; 0 labels a single voxel.
         margin_mm: Margin of the box around the component on every side, in mm, at least 0.
         paths: Whether the paths between opposite points are labelled.
-        axis: Normal of the slices that a person scrolls through, for the cost model: x, y or z.
+        axis: Normal of the slices that a person scrolls through, for the cost model: z (through-plane), x or y.
     """
 
     kind: Literal["extreme_points"] = "extreme_points"

@@ -17,7 +17,7 @@ class FewCases(Protocol):
     Args:
         kind: Name of this protocol, `few_cases`.
         cases: Number of annotated cases, at least 1.
-        axis: Normal of the slices that a person outlines, for the cost model: x, y or z.
+        axis: Normal of the slices that a person outlines, for the cost model: z (through-plane), x or y.
         seconds: Cost model: seconds per action, {case, slice, stroke, point, box, outline}; see `Seconds`.
     """
 

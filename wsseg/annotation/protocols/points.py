@@ -28,7 +28,7 @@ class Points(CaseProtocol):
         radius_mm: Radius of the ball around each point, in mm, at least 0; 0 labels a single voxel.
         per_component: Number of points in each connected component of a foreground class, at least 1.
         background: Number of points in the background of each case, at least 0.
-        axis: Normal of the slices that a person scrolls through, for the cost model: x, y or z.
+        axis: Normal of the slices that a person scrolls through, for the cost model: z (through-plane), x or y.
     """
 
     kind: Literal["points"] = "points"

@@ -20,7 +20,7 @@ class SparseSlices(CaseProtocol):
 
     Args:
         kind: Name of this protocol, `sparse_slices`.
-        axis: Normal of the slices: x (patient left-right), y (back-front) or z (feet-head).
+        axis: Normal of the slices: z (through-plane, or feet-head), x (left-right) or y (back-front).
         every: Distance of the annotated slices, in slices, at least 1; 1 annotates every case densely. The first slice
             is random in each case.
     """

@@ -1,7 +1,8 @@
 """Files with different axis orientations on disk.
 
 Warning if the files of one case differ, hint if cases differ. wsseg reads them correctly if the headers are correct,
-but a file that was exported with another orientation often has a wrong header.
+but a file that was exported with another orientation often has a wrong header. With `data.orientation: file` cases keep
+their axes, so it is a warning if cases differ. Letters that differ only because volumes lie oblique do not count.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ def find(dataset: DatasetFacts) -> Iterator[Finding]:
     if len(cases_by_orientation) > 1:
         usual, count = cases_by_orientation.most_common(1)[0]
         odd_ones = [f"{and_more(names[o], 6)} ({o})" for o in cases_by_orientation if o != usual]
-        yield hint(
-            dataset.root / "imagesTr",
-            f"{count} cases lie {usual} on disk, others do not: {'; '.join(odd_ones)}",
-            "all are turned alike on reading; look at one of each, in case a header is wrong",
-        )
+        what = f"{count} cases lie {usual} on disk, others do not: {'; '.join(odd_ones)}"
+        if dataset.orientation == "file":
+            remedy = "data.orientation=file keeps them so, e.g. with left and right swapped; write auto"
+            yield warning(dataset.root / "imagesTr", what, remedy)
+        else:
+            remedy = "all are turned alike on reading; look at one of each, in case a header is wrong"
+            yield hint(dataset.root / "imagesTr", what, remedy)
