@@ -109,7 +109,7 @@ def _on_one_grid(prediction: Volume, reference: Volume) -> tuple[Volume, Volume]
 
 def _holds_255(path: Path | None) -> bool:
     """Return whether a label map stores the value 255, whatever is declared as unannotated."""
-    return path is not None and IGNORE in _read(path, None, [])[1]
+    return path is not None and IGNORE in _read(path, None, CANONICAL, [])[1]
 
 
 def _remedy_for_255(path: Path | None) -> str:
