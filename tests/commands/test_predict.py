@@ -27,13 +27,22 @@ def test_predict_writes_on_the_inputs_own_grid_however_it_lies_on_disk(
     for path in (root / "imagesTs").iterdir():
         image = nib.load(path)
         order = nib.orientations.axcodes2ornt("PIR")
-        nib.save(image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), order)),
-                 turned / path.name)  # fmt: skip
-    run_wsseg("predict", run, turned, tmp_path / "turned_out", "--probabilities")
+        image = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), order))
+        moved = image.affine + np.array([[0, 0, 0, 7.0], [0, 0, 0, -4], [0, 0, 0, 5], [0, 0, 0, 0]])
+        image.set_qform(moved, 1)
+        image.set_sform(image.affine, 2)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), turned / path.name)
+    result = run_wsseg("predict", run, turned, tmp_path / "turned_out", "--probabilities")
+    said = "".join((result.output + result.stderr).split())  # long lines are wrapped
+    assert "case_100_0000.nii.gz:itssform(code2)andqform(code1)differ" in said
+    assert "9.5mmapart" in said
     plain, back = (nib.load(tmp_path / f / "case_100.nii.gz") for f in ("plain", "turned_out"))
     source = nib.load(turned / "case_100_0000.nii.gz")
     assert back.shape == source.shape != plain.shape
     np.testing.assert_allclose(back.affine, source.affine, atol=1e-5)
+    assert (back.header["sform_code"], back.header["qform_code"]) == (2, 1)
+    for path in [tmp_path / "turned_out/case_100.nii.gz", *(tmp_path / "turned_out/probabilities").rglob("case_100*")]:
+        np.testing.assert_array_equal(nib.load(path).get_qform(), source.get_qform())
     np.testing.assert_array_equal(np.asarray(nib.as_closest_canonical(back).dataobj), np.asarray(plain.dataobj))
     maps = [nib.load(p).get_fdata() for p in sorted((tmp_path / "turned_out/probabilities").glob("*/case_100.nii.gz"))]
     assert len(maps) == 3

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsseg.assembly.model import Model, load_model
+from wsseg.checking.rules import forms
 from wsseg.checking.training_range import oddities
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting
@@ -67,6 +68,7 @@ def predict(
             bar.advance(case.name)
             with collecting(faults):
                 loaded = load_case(case, len(model.classes), None)
+                _say_positions(case, report)
                 lines = _oddities(model, loaded, images)
                 for line in () if strict else lines:
                     report.say(f"odd case {line}")
@@ -93,6 +95,13 @@ def _refuse_odd(model: Model, run: Path, cases: Sequence[Case], unused: Sequence
                 faults += _oddities(model, load_case(case, len(model.classes), None), first.parent)
     if faults:
         raise DataError([*faults, "nothing was predicted (--strict): correct this, or leave out --strict"])
+
+
+def _say_positions(case: Case, report: Reporter) -> None:
+    """Name the images that readers place differently; the label map lies over them in every reader."""
+    for path in case.images.values():
+        if path is not None and (disagreement := forms.disagreement(nifti.read_grid(path))):
+            report.say(f"{path}: {disagreement}; its label map has the same geometry")
 
 
 def _oddities(model: Model, loaded: CaseInMemory, images: Path) -> list[str]:

@@ -32,7 +32,7 @@ from wsseg.volumes.types import Array
 
 ENDINGS = (".nii.gz", ".nii")
 """File name endings of images and label maps."""
-_CHUNK = 2**20
+_CHUNK = 2**18
 _QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 _QOFFSET = ("qoffset_x", "qoffset_y", "qoffset_z")
 _SROW = ("srow_x", "srow_y", "srow_z")

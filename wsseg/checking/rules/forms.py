@@ -46,24 +46,28 @@ def _same_position(image: Grid, label: Grid) -> bool:
 
 def _of_file(path: Path, grid: Grid, forms: StoredForms) -> Iterator[Finding]:
     """Report the disagreements about one file."""
-    apart = grid.forms_apart_mm
-    if not forms.itk_affines():
-        yield warning(
-            path,
-            f"its sform is sheared by {_shear_degrees(grid):.1f} degrees and there is no qform: {ITK} refuse it, and "
-            "label maps over it",
-            "resample it to an orthogonal grid (correct the gantry tilt) to see both there",
-        )
-    elif apart > APART_MM:
-        distance = f"{apart:.1f} mm" if apart >= 1 else f"{apart:.2f} mm"
-        yield warning(
-            path, f"{_disagreement(forms)}: a corner lies {distance} apart", f"{VOXEL_FOR_VOXEL}; {_remedy(forms)}"
-        )
+    if what := disagreement(grid):
+        if not forms.itk_affines():
+            remedy = "resample it to an orthogonal grid (correct the gantry tilt) to see both there"
+        else:
+            remedy = f"{VOXEL_FOR_VOXEL}; {_remedy(forms)}"
+        yield warning(path, what, remedy)
     if forms.mm != 1:
         yield hint(path, f"its lengths are in {forms.unit}", "they are read as such, and written so in output")
 
 
-def _disagreement(forms: StoredForms) -> str:
+def disagreement(grid: Grid) -> str:
+    """Return what readers disagree about in the position of a file, and by how many mm; empty if they agree."""
+    forms, apart = grid.forms, grid.forms_apart_mm
+    if forms is None or (forms.itk_affines() and apart <= APART_MM):
+        return ""
+    if not forms.itk_affines():
+        sheared = f"its sform is sheared by {_shear_degrees(grid):.1f} degrees and there is no qform"
+        return f"{sheared}: {ITK} refuse it, and label maps over it"
+    return f"{_uses(forms)}: a corner lies {apart:.{1 if apart >= 1 else 2}f} mm apart"
+
+
+def _uses(forms: StoredForms) -> str:
     """Return which positions readers use."""
     if forms.used == "voxel size":
         return f"has neither sform nor qform, so its sides are unknown; wsseg and nibabel centre it, {ITK} do not"
