@@ -71,6 +71,17 @@ def test_predictions_without_dense_masks_get_a_dice_with_its_interval(predicted,
         assert float(row["low"]) < common / both < float(row["high"]) and float(row["low"]) < float(row["dice"])
 
 
+def test_files_that_are_not_audited_are_named(predicted) -> None:
+    root, predictions = predicted
+    (predictions / "case_003.mgz").touch()
+    (predictions / ".DS_Store").touch()
+    (root / "imagesTr/case_000_CT.nii.gz").touch()
+    output = wsseg("audit", predictions, "--images", root / "imagesTr", "--points", 60).stdout
+    assert f"not used: {predictions / 'case_003.mgz'}" in output
+    assert f"not used: {root / 'imagesTr/case_000_CT.nii.gz'}" in output
+    assert "DS_Store" not in output and "case_0000" not in output
+
+
 def test_an_audit_is_never_drawn_over_another(predicted) -> None:
     root, predictions = predicted
     words = ("audit", predictions, "--images", root / "imagesTr")

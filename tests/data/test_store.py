@@ -127,7 +127,7 @@ def test_a_class_drawn_where_it_is_said_to_be_undrawn_is_a_fault(make_dataset, r
     stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
     [fault] = annotation_faults(dataset, stored, "scribblesTr")
     assert fault.startswith(f"{root}/scribblesTr/case_001.nii.gz: holds 60 voxels of 'right'")
-    assert "annotated_classes" in fault and fault.endswith("add the class there, or erase the voxels")
+    assert "annotated_classes" in fault and fault.endswith("add the class there")
 
 
 def test_what_became_of_the_strokes_is_summed_up_by_class(make_dataset, recorder, tmp_path: Path) -> None:
@@ -175,4 +175,19 @@ def test_an_uncompressed_truncated_file_is_found(make_dataset) -> None:
     path = root / "imagesTr/case_000_0000.nii.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-100]))
     with pytest.raises(DataError, match="truncated or corrupt"):
+        load_case(case, 3, 3)
+
+
+def test_values_beyond_float32_are_said_to_be_finite_but_too_large(make_dataset) -> None:
+    root = make_dataset(cases=2)
+    path = root / "imagesTr/case_000_0001.nii.gz"
+    rewrite(path, lambda a: np.where(np.indices(a.shape).sum(0) < 2, 1e200, a.astype(np.float64)))
+    case = dataset_of(root).training[0]
+    with pytest.raises(
+        DataError, match=r"case_000_0001\.nii\.gz: 4 voxels are finite but .*1e\+200.*scl_slope"
+    ) as caught:
+        load_case(case, 3, 3)
+    assert "not finite" not in str(caught.value)
+    rewrite(path, lambda a: np.where(a > 1e100, np.inf, a))
+    with pytest.raises(DataError, match="4 voxels are not finite"):
         load_case(case, 3, 3)

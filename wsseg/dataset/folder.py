@@ -211,7 +211,7 @@ def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tu
     cases = tuple(Case(name, images, None, None, name) for name, images in images_of.items() if any(images.values()))
     if not cases:
         wanted = ", ".join(f"CASE_{m.number:04d}{ending} ({m.channel})" for m in modalities)
-        problem = "holds no image" if folder.is_dir() else "no such folder"
+        problem = "holds no image" if folder.is_dir() else "is no folder" if folder.exists() else "no such folder"
         unused = unused_lines(unused_inputs(folder, modalities, ending))
         raise DataError([f"{folder}: {problem}; expected {wanted}", *unused])
     if faults := [f"{folder}: the case name {fault}" for case in cases for fault in name_faults(case.name)]:

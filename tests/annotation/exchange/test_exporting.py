@@ -215,3 +215,13 @@ def test_classes_that_were_never_drawn_come_back(make_dataset: Callable[..., Pat
     back = import_annotation(root, [tmp_path / "out"], ImportOptions(), recorder)
     for folder in (tmp_path / "out", back):
         assert json.loads((folder / "annotation.json").read_text())["annotated_classes"] == {"case_001": ["left"]}
+
+
+def test_files_that_are_not_exported_are_named(make_dataset: Callable[..., Path], tmp_path: Path, recorder) -> None:
+    folder = make_dataset(cases=2) / "scribblesTr"
+    for name in ("case_005.nii.gz.part", "case_006.mgz", "._case_000.nii.gz"):
+        (folder / name).touch()
+    export_annotation(folder, tmp_path / "out", "nrrd", None, recorder)
+    assert [line.split(": ")[1] for line in recorder.lines if line.startswith("not used")] == [
+        str(folder / name) for name in ("case_005.nii.gz.part", "case_006.mgz")
+    ]

@@ -458,3 +458,47 @@ def test_classes_that_were_never_drawn_are_told_on(root: Path, source: Path, rec
 def test_where_no_file_can_be_read_no_map_is_called_wrong(root: Path, source: Path, recorder) -> None:
     (source / "case_000.nii.gz").write_bytes(b"cut off")
     refused(root, source, recorder, ImportOptions(unpainted="0", renamed=["3=left"]), "not a readable NIfTI volume")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_a_names_file_in_any_encoding_exchanges_the_values(root: Path, source: Path, recorder, encoding: str) -> None:
+    as_values(source / "case_000.nii.gz", root, {LEFT: 2, RIGHT: 1})
+    (source / "labels.txt").write_bytes(SWAPPED.encode(encoding))
+    import_annotation(root, [source], ImportOptions(unpainted="0"), recorder)
+    np.testing.assert_array_equal(imported(root) == LEFT, drawn(root).array == LEFT)
+    assert f"names of values are taken from {source / 'labels.txt'}" in recorder.lines
+
+
+def test_files_that_are_not_imported_are_all_named(root: Path, source: Path, recorder) -> None:
+    as_values(source / "case_000.nii.gz", root, {LEFT: 1, RIGHT: 2})
+    (source / "dicom").mkdir()
+    (source / "dicom/a.dcm").touch()
+    for name in (
+        "case_001.mgz",
+        "case_001.nii.gz.part",
+        ".DS_Store",
+        "preset.lsetp",
+        *(f"n{i}.pdf" for i in range(12)),
+    ):
+        (source / name).touch()
+    import_annotation(root, [source], ImportOptions(unpainted="0"), recorder)
+    text = "\n".join(recorder.lines)
+    for name in ("dicom: is a folder of DICOM", "case_001.mgz", "case_001.nii.gz.part", "preset.lsetp", "n11.pdf"):
+        assert name in text
+    assert "DS_Store" not in text
+
+
+def test_a_mask_of_0_and_255_is_imported_as_its_remedy_says(root: Path, source: Path, recorder) -> None:
+    as_values(source / "case_000.nii.gz", root, {LEFT: 255, RIGHT: 255})
+    options = ImportOptions("masks", unpainted="none", renamed=["255=left"])
+    import_annotation(root, [source], options, recorder)
+    assert sorted(np.unique(imported(root, name="masks"))) == [0, 1]
+
+
+@pytest.mark.parametrize("labels", [{"0": "background", "1": "right", "2": "left"}, {"background": 0, "all": [1, 2]}])
+def test_a_foreign_dataset_json_that_cannot_be_used_is_refused_by_name(
+    root: Path, source: Path, recorder, labels: dict
+) -> None:
+    as_values(source / "case_000.nii.gz", root, {LEFT: 2, RIGHT: 1})
+    (source / "dataset.json").write_text(json.dumps({"labels": labels}))
+    refused(root, source, recorder, ImportOptions(unpainted="0"), f"{source / 'dataset.json'}: ")
