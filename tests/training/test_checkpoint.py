@@ -3,6 +3,8 @@
 import hashlib
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,11 @@ def test_a_first_checkpoint_cut_short_by_a_kill_is_no_checkpoint(tmp_path: Path)
         "iteration_0000050.json",
         "iteration_0000050.safetensors",
     ]
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_writer_that_is_killed_leaves_a_whole_checkpoint(tmp_path: Path, kills: int) -> None:
+    script = Path(__file__).with_name("checkpoint_kills.py")
+    command = [sys.executable, str(script), str(tmp_path), str(kills)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == ["OK"] * kills, result.stdout + result.stderr
