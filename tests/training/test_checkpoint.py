@@ -142,6 +142,15 @@ def test_a_run_without_a_whole_checkpoint_does_not_begin_again(tmp_path: Path) -
         checkpoints.newest([])
 
 
+def test_checkpoints_of_later_iterations_are_dropped(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for iteration in (100, 200, 300, 150):
+        checkpoints.save(iteration, {"a": torch.zeros(2)}, {})
+    snapshot = checkpoints.newest([])
+    assert snapshot is not None and snapshot.iteration == 150
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_first_checkpoint_cut_short_by_a_kill_is_no_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     (tmp_path / "iteration_0000100.safetensors").write_bytes(b"whole, but its notes were not written")

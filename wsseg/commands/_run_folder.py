@@ -62,7 +62,7 @@ class RunFolder:
                         f"{run.path}: holds a run already; continue it (--resume), or choose another --run-dir"
                     )
                 run._check_same(run.with_planned_settings(recipe), run.read("resolved.json"))
-                if faults := run.plugin_faults():
+                if faults := [*run.plugin_faults(), *run.result_faults()]:
                     raise RecipeError(faults)
             elif any((run.path / "checkpoints").glob("iteration_*")):
                 raise RecipeError(
@@ -145,6 +145,16 @@ class RunFolder:
             *(f"{self.path / name}: is missing; {SCORE_AGAIN}" for name in missing),
             *(f"{self.path / name}: damaged (its checksum differs); {SCORE_AGAIN}" for name in changed),
         ]
+
+    def result_faults(self) -> list[str]:
+        """Return a fault for each result of a finished run that is missing or damaged."""
+        if not self.finished:
+            return []
+        weights = ("weights.json", "weights.safetensors")
+        missing = [name for name in weights if not (self.path / name).is_file()]
+        if missing:
+            return [f"{self.path}: has finished, but {' and '.join(missing)} are missing; {SCORE_AGAIN}"]
+        return self.damaged_files("weights.", "scores.csv", "predictions/")
 
     def finish(self, iterations: int, scores: Mapping[str, float]) -> None:
         """Write finished.json: the mean scores, and a checksum of every file that does not change any more."""

@@ -69,13 +69,15 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def save(self, iteration: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Path:
-        """Write a checkpoint and drop the oldest."""
+        """Write a checkpoint, and drop the oldest and those of later iterations, which the training left behind."""
         path = self.folder / f"iteration_{iteration:07d}"
         write_tensors(path, tensors, {**notes, "iteration": iteration})
         paths = self._paths()
-        for old in paths[self.keep :]:
-            old.with_suffix(".json").unlink()
-        kept = {kept.with_suffix(".safetensors") for kept in paths[: self.keep]}
+        kept_paths = [kept for kept in paths if kept.name <= path.name][: self.keep]
+        for other in paths:
+            if other not in kept_paths:
+                other.with_suffix(".json").unlink()
+        kept = {kept.with_suffix(".safetensors") for kept in kept_paths}
         for orphan in set(self.folder.glob("iteration_*.safetensors")) - kept:  # also of a checkpoint cut short
             orphan.unlink(missing_ok=True)
         return path.with_suffix(".safetensors")
