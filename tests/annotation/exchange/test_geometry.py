@@ -84,6 +84,34 @@ def test_an_export_lies_over_its_image_in_itk_and_comes_back(tmp_path: Path, rec
     assert not [line for line in recorder.lines if "resampled from" in line]
 
 
+def test_cropped_strokes_at_the_other_form_are_placed_voxel_for_voxel(tmp_path: Path, recorder) -> None:
+    strokes = dataset(tmp_path, CASES["turned"])
+    image = sitk.ReadImage(str(tmp_path / "imagesTr/a_0000.nii.gz"))
+    drawn = sitk.GetImageFromArray(strokes.T)
+    drawn.CopyInformation(image)
+    sitk.WriteImage(drawn[1:6, 2:8, 1:], str(tmp_path / "a.nrrd"))
+    folder = import_annotation(tmp_path, [tmp_path / "a.nrrd"], ImportOptions(name="back", unpainted="3"), recorder)
+    back = np.asanyarray(nib.load(folder / "a.nii.gz").dataobj)
+    assert np.array_equal(back[1:6, 2:8, 1:], strokes[1:6, 2:8, 1:])
+    assert (np.delete(back, slice(1, 6), 0) == 3).all()
+
+
+def test_units_of_an_nrrd_file_are_read(tmp_path: Path, recorder) -> None:
+    strokes = dataset(tmp_path, CASES["qform alone"])
+    export_annotation(tmp_path / "scribblesTr", tmp_path / "out", "nrrd", None, recorder)
+    path = tmp_path / "out/a.nrrd"
+    head, _, voxels = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(head + b'\nspace units: "m" "m" "m"\n\n' + voxels)
+    with pytest.raises(DataError, match=r"a\.nrrd: its voxels measure .*1000"):
+        import_annotation(tmp_path, [tmp_path / "out"], ImportOptions(), recorder)
+    path.write_bytes(head + b'\nspace units: "furlong" "m" "m"\n\n' + voxels)
+    with pytest.raises(DataError, match=r"a\.nrrd: its space units are \['furlong', 'm'\], expected mm"):
+        import_annotation(tmp_path, [tmp_path / "out"], ImportOptions(), recorder)
+    path.write_bytes(head + b'\nspace units: "mm" "mm" "mm"\n\n' + voxels)
+    back = import_annotation(tmp_path, [tmp_path / "out"], ImportOptions(), recorder)
+    assert np.array_equal(np.asanyarray(nib.load(back / "a.nii.gz").dataobj), strokes)
+
+
 def test_an_export_whose_sides_are_unclear_is_refused(tmp_path: Path, recorder) -> None:
     dataset(tmp_path, (QFORM @ np.diag([-1.0, 1, 1, 1]), 2, QFORM, 1, 2))
     with pytest.raises(DataError, match=r"a\.nrrd: sform and qform are mirrored.*make them equal"):

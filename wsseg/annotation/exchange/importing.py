@@ -26,7 +26,7 @@ from wsseg.annotation.exchange.label_mapping import (
     undecided_overlaps,
 )
 from wsseg.annotation.exchange.options import LABELS, ImportOptions, ResolvedOptions, resolve_options
-from wsseg.annotation.exchange.regrid import regrid_label
+from wsseg.annotation.exchange.regrid import regrid_label, seen_from
 from wsseg.annotation.exchange.source_segmentation import Colour, SourceSegmentation, describe_grid
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError, and_more, collecting
@@ -172,7 +172,8 @@ class _Import:
         if source_grid is grid:
             label = nifti.from_disk(nifti.as_on_disk(label, source.grid), grid)
         dense = complete or not (source.segmented or (label == IGNORE).any())
-        regridded = regrid_label(label, source_grid, grid, classes, dense=dense, beyond=unannotated)
+        seen = seen_from(source_grid, grid)
+        regridded = regrid_label(label, source_grid, seen, classes, dense=dense, beyond=unannotated)
         tally = ImportTally.of(case, source, combined, regridded, grid, classes)
         if faults := tally.faults(image, self.dataset.classes):
             raise DataError(faults)

@@ -107,7 +107,7 @@ def _voxels(path: Path, header: Mapping[str, str], stream: IO[bytes]) -> Array:
     check_size(data_path, shape, claimed, len(packed) * (_MAX_RATIO if compressed else 1))
     if compressed:
         decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        packed = decompressor.decompress(packed)
+        packed = decompressor.decompress(packed, claimed + 1)
         if not decompressor.eof or len(packed) != claimed:
             raise ValueError(f"{len(packed)} bytes after decompression, its header claims {claimed}")
     return np.frombuffer(packed, dtype, claimed // dtype.itemsize).reshape(shape, order="F")

@@ -31,6 +31,11 @@ _TO_RAS = {
     "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
     "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
 }  # fmt: skip
+_UNITS = {
+    "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "meter": 1000.0, "metre": 1000.0,
+    "um": 1e-3, "micron": 1e-3, "µm": 1e-3, "micrometer": 1e-3,
+}  # fmt: skip
+"""Millimetres per unit of space."""
 _UNPACK = {"gzip": gzip.decompress, "gz": gzip.decompress, "bzip2": bz2.decompress, "bz2": bz2.decompress}
 _MAX_RATIO = {"raw": 1, "gzip": 1032, "gz": 1032}
 """Largest compression ratio of an encoding."""
@@ -181,4 +186,13 @@ def _layers_and_affine(path: Path, array: Array, header: Mapping[str, Any]) -> t
     affine = np.eye(4)
     affine[:3, :3] = np.stack([rows[axis] for axis in spatial], axis=1)
     affine[:3, 3] = np.asarray(header["space origin"], float)
+    affine[:3] *= _mm_per_unit(path, header)
     return layers, np.diag([*_TO_RAS[space], 1.0]) @ affine
+
+
+def _mm_per_unit(path: Path, header: Mapping[str, Any]) -> float:
+    """Return the length of the unit of space; it is mm if the header names none."""
+    units = {str(unit).strip('"').lower() for unit in header.get("space units", ())} - {""}
+    if not units <= _UNITS.keys() or len({_UNITS[unit] for unit in units}) > 1:
+        raise DataError(f"{path}: its space units are {sorted(units)}, expected mm: save it in mm")
+    return _UNITS[units.pop()] if units else 1.0

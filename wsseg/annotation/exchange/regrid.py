@@ -71,6 +71,24 @@ def regrid_label(
     return RegriddedLabel(resampled, False, outside, displaced)
 
 
+def seen_from(source: Grid, target: Grid) -> Grid:
+    """Return the image's grid at the position at which its voxels coincide with those of a label map.
+
+    A tool that sees an image at its other form saves strokes there, often cropped to their extent. Without such a
+    position it is the image's own grid.
+    """
+    return next((grid for grid in (target, *target.elsewhere) if _coincide(source, grid)), target)
+
+
+def _coincide(source: Grid, target: Grid) -> bool:
+    """Return whether every voxel of one grid is a voxel of the other, if both went on without end."""
+    step = np.linalg.inv(target.affine) @ source.affine
+    whole = np.rint(step)
+    corners = np.array([(*c, 1) for c in np.ndindex(2, 2, 2)]) * [*(np.array(source.shape) - 1), 1]
+    apart = np.abs((step - whole) @ corners.T).max()
+    return bool(apart <= CORNER_TOLERANCE_VOXELS and round(abs(np.linalg.det(whole[:3, :3]))) == 1)
+
+
 def _annotated_voxels(label: Labels, source: Grid, target: Grid) -> Iterator[tuple[Labels, Array, Mask]]:
     """Yield for each plane the annotated values, the target voxels of those inside, and which are inside."""
     to_target = np.linalg.inv(target.affine) @ source.affine
