@@ -231,3 +231,25 @@ def test_a_run_made_with_the_old_name_of_a_key_is_read(path: Path) -> None:
         entry["on"] = entry.pop("networks")
     assert recipe_from(before) == recipe
     assert recipe_from(before).fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("data.patient=^(P[0-9]+", "data.patient: not a regular expression"),
+        ("data.patient=(a{99999999999999999999})", "data.patient: not a regular expression"),
+        (f"data.patient={'(' * 5000}", "data.patient: not a regular expression"),
+        ('data.root="a\\0b"', "data.root: 'a\\x00b' holds a NUL"),
+        (f"data.root={'x' * 300}", "data.root"),
+        (f"data.annotation={'x/' * 3000}", "data.annotation"),
+        ("data.annotation=''", "data.annotation: is empty"),
+        ("tracking.experiment=''", "tracking.experiment"),
+        (f"tracking.experiment={'x' * 300}", "tracking.experiment: has 300 letters"),
+        (f"name={'x' * 300}", "name: has 300 letters"),
+    ],
+)
+@pytest.mark.parametrize("other", [(), ("training.iterations=0",), ("training.lr=fast", "data.fold=9")])
+def test_no_setting_hides_the_fault_of_another(path: Path, override: str, place: str, other: tuple[str, ...]) -> None:
+    found = faults(path, override, *other)
+    assert len([fault for fault in found if fault.startswith(f"command line: {place}")]) == 1, found
+    assert len(found) == 1 + len(other)

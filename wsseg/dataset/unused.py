@@ -250,7 +250,8 @@ def _remedy_without_image(
     for shorter in (_LABEL_SUFFIX.sub("", case), re.sub(r"_[0-9]{4}$", "", case)):
         if shorter != case and shorter in used:
             return f"rename it to {shorter}{ending}"
-    of_case = [file for file in unused if file.path.name.startswith(case) and file.holds_data]
+    names = {case, _LABEL_SUFFIX.sub("", case), re.sub(r"_[0-9]{4}$", "", case)}
+    of_case = [file for file in unused if file.path.name.startswith(tuple(names)) and file.holds_data]
     if of_case:
         return f"its image may be {and_more([file.path.name for file in of_case], 4)} ({of_case[0].remedy})"
     near = difflib.get_close_matches(case, list(used), n=1, cutoff=0.8)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from wsseg.core.errors import RecipeError, did_you_mean
 from wsseg.core.sealed import unsealed
 from wsseg.recipe import plugins
-from wsseg.recipe.checks import faults_of
+from wsseg.recipe.checks import faults_of, path_faults, regex_faults
 from wsseg.recipe.schema import SECTIONS, DataSection, NetworkEntry, Recipe
 from wsseg.recipe.yaml_file import edited_text, load_yaml, parse_value
 
@@ -106,10 +106,21 @@ def _faults_of_the_rest(plain: Mapping[str, Any], faulty: Sequence[tuple[int | s
             section = section.get(key) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
+    if isinstance(rest.get("training"), dict):
+        rest["training"].setdefault("iterations", 1)  # its own fault is reported; the others do not depend on it
     try:
         return faults_of(Recipe.model_validate(rest))
     except ValidationError:
+        return _faults_of_data(rest)
+
+
+def _faults_of_data(plain: Mapping[str, Any]) -> list[str]:
+    """Return the faults of the data section alone; none if it is invalid."""
+    try:
+        data = DataSection.model_validate(plain.get("data"))
+    except ValidationError:
         return []
+    return [*regex_faults(data.patient), *path_faults(data)]
 
 
 def _apply(plain: dict[str, Any], lines: dict[str, int], override: str) -> list[str]:
