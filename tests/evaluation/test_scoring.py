@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import re
@@ -290,3 +291,13 @@ def test_masks_of_0_and_255_get_a_remedy(folders, blob, save, recorder) -> None:
     with pytest.raises(DataError, match=r"case_0\.nii\.gz: holds \[255\].*replace 255 1.*ignore_value") as caught:
         score_folder(predictions, references, None, 2.0, recorder)
     assert "dataset.json" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "-GTV", "+x", "@a", "'=1", "'", "plain", "a,b", 'say "x"', "＝1"])
+def test_a_name_in_scores_csv_is_no_formula_and_is_read_back(tmp_path: Path, name: str) -> None:
+    rows = [Row(name, name, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0), Row(name, note=name)]
+    write_csv(rows, tmp_path / "scores.csv")
+    assert read_csv(tmp_path / "scores.csv") == rows
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        cells = [cell for line in list(csv.reader(file))[1:] for cell in line]
+    assert not [cell for cell in cells if cell[:1] in set("=+@＝") or (cell[:1] == "-" and not cell[1:2].isdigit())]

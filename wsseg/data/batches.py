@@ -77,7 +77,9 @@ class Batches:
         self.labelled = [s for s in stored if s.meta.surviving is not None and sum(s.meta.surviving) > 0]
         self.unlabelled = [s for s in stored if s not in self.labelled]
         if not self.labelled:
-            raise DataError("no training case has an annotated voxel")
+            raise DataError(
+                "data.annotation: no training case has an annotated voxel; draw some, or name another folder"
+            )
         if sampling.unlabelled_share > 0 and not self.unlabelled:
             raise DataError(
                 f"data.unlabelled_share: is {sampling.unlabelled_share}, but every case is annotated; set it to 0"

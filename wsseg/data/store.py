@@ -250,7 +250,8 @@ def annotation_faults(dataset: Dataset, training: Sequence[CachedCase], annotati
     voxels_of = fingerprint(dataset, training).surviving_voxels
     where = dataset.root / annotation
     if not any(voxels_of.values()):
-        return [f"{where}: no voxel of the training cases is annotated; is data.annotation the right folder?"]
+        remedy = "draw strokes, or name the right folder (data.annotation)"
+        return [f"{where}: no voxel of the training cases is annotated; {remedy}"]
     faults = [
         f"{where}: class {name!r} has no voxel left in the training cases: draw it, or change fold or spacing"
         for name, voxels in voxels_of.items()

@@ -13,6 +13,9 @@ from wsseg.core.errors import DataError, short
 from wsseg.dataset.annotation_json import is_whole, read_json
 from wsseg.volumes.nifti import ENDINGS
 
+SHOWN = 30
+"""Largest number of labels whose faults are listed."""
+
 
 def read_label_names(root: Path) -> dict[int, str] | None:
     """Return the foreground classes in `labels`: value -> name, sorted by value.
@@ -100,6 +103,8 @@ def _values(path: Path, labels: object) -> dict[str, int]:
     foreground = [value for value in values.values() if value != 0]
     if not faults and len(set(foreground)) < len(foreground):
         faults = [f"{path}: two labels share one value in {short(values)}: give each a value of its own"]
+    if len(faults) > SHOWN:
+        faults = [*faults[:SHOWN], f"{path}: {len(faults) - SHOWN} more labels are invalid; correct `labels`"]
     if faults:
         raise DataError(faults)
     return values

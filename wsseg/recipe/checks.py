@@ -26,7 +26,9 @@ def faults_of(recipe: Recipe) -> list[str]:
     if recipe.prediction.network not in recipe.networks:
         faults.append(f"prediction.network: {_no_network(recipe, recipe.prediction.network)}")
     if recipe.data.fold is not None and not 0 <= recipe.data.fold < recipe.data.folds:
-        faults.append(f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}")
+        faults.append(
+            f"data.fold: {recipe.data.fold} is not one of the folds 0..{recipe.data.folds - 1}; choose one of them"
+        )
     faults += regex_faults(recipe.data.patient)
     faults += path_faults(recipe.data)
     faults += _name_faults(recipe)
@@ -41,7 +43,7 @@ def faults_of(recipe: Recipe) -> list[str]:
         if hasattr(nn.ModuleDict, name)
     ]
     if not any(term.active for term in recipe.supervision.values()):
-        faults.append("supervision: every weight is 0, so there is nothing to learn from")
+        faults.append("supervision: every weight is 0, so there is nothing to learn from; set one above 0")
     return faults
 
 
@@ -52,7 +54,7 @@ def regex_faults(pattern: str | None) -> list[str]:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        return [f"data.patient: not a regular expression ({error})"]
+        return [f"data.patient: not a regular expression ({error}); correct it"]
     return []
 
 
@@ -117,7 +119,9 @@ def _term_faults(recipe: Recipe, name: str, entry: TermEntry) -> list[str]:
     networks = tuple(recipe.networks) if entry.networks is None else entry.networks
     faults = [f"{where}.networks: {_no_network(recipe, other)}" for other in networks if other not in recipe.networks]
     if isinstance(entry.weight, Ramp) and entry.weight.start + entry.weight.over > 1 + 1e-9:
-        faults.append(f"{where}.weight: from + over is above 1, so the ramp never reaches {entry.weight.to}")
+        faults.append(
+            f"{where}.weight: from + over is above 1, so the ramp never reaches {entry.weight.to}; lower one of them"
+        )
     if not isinstance(entry.weight, Ramp) and entry.weight < 0:
         faults.append(f"{where}.weight: must not be negative")
     plugin_faults = _plugin_faults("supervision", where, use, entry, Term)

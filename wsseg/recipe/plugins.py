@@ -105,7 +105,7 @@ def sentences(error: ValidationError, known: list[str]) -> list[str]:
         if fault["type"] == "extra_forbidden":
             lines.append(f".{key}: unknown key{did_you_mean(key.rsplit('.', 1)[-1], known)}")
         elif fault["type"] == "missing":
-            lines.append(f".{key}: missing; it has no default")
+            lines.append(f".{key}: missing, and it has no default; write it")
         elif fault["type"] == "value_error":
             lines.append(f".{key}: {fault['ctx']['error']}, got {short(fault['input'])}")
         else:

@@ -57,7 +57,7 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """
     tree, plain = _parse(_text(path), str(path))
     if not isinstance(tree, MappingNode) or not isinstance(plain, dict):
-        raise RecipeError(f"{path}: holds no mapping of keys to values")
+        raise RecipeError(f"{path}: holds no mapping of keys to values; `wsseg recipes` lists recipes to begin with")
     return plain, dict(_lines(tree, ""))
 
 
@@ -99,9 +99,9 @@ def _parse(text: str, where: str) -> tuple[Node | None, Any]:
         raise RecipeError(f"{where}:{error.line}: {error}") from error
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise RecipeError(f"{where}{line}: {error.problem or 'not YAML'}") from error
+        raise RecipeError(f"{where}{line}: {error.problem or 'not YAML'}; correct the line") from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{where}: not YAML ({error})") from error
+        raise RecipeError(f"{where}: not YAML ({error}); correct it") from error
 
 
 def _check(node: Node) -> None:

@@ -80,6 +80,17 @@ def test_names_are_escaped(tmp_path):
     assert "<b>" not in page("<t>", [odd]) and "<t>" not in page("<t>", [odd])
 
 
+def test_names_are_shown_as_they_are_in_both_reports(tmp_path):
+    odd = ReportSection("a &lt; b", ("~~x~~ $y$\x1b[31m",), ("&amp;",), (("<img onerror=x>",),), ("a ```", "`b` <i>"))
+    text, html = markdown("t", [odd], tmp_path), page("t", [odd])
+    assert "\x1b" not in text + html and "\\x1b" in html
+    for part in (r"a \&lt; b", r"\~\~x\~\~ \$y\$", r"\&amp;", "````\na ```\n`b` <i>\n````"):
+        assert part in text
+    for part in ("a &amp;lt; b", "&amp;amp;", "&lt;img onerror=x&gt;", "`b` &lt;i&gt;"):
+        assert part in html
+    assert "<img onerror" not in html and "<i>" not in html
+
+
 def test_figures_take_any_name_and_ticks_of_minutes_are_plain_numbers(tmp_path):
     odd = r"_a $\foo$"
     comparison = compare([run("full", level(0.5)), run(odd, level(0.4))], "full")
