@@ -77,6 +77,7 @@ def predict(
     probabilities: bool = False,
     mirror: bool | None = None,
     strict: bool = False,
+    checkpoint: str | None = None,
     plugins: Sequence[str | Path] = (),
     progress: bool = False,
     reporter: Reporter | None = None,
@@ -90,6 +91,8 @@ def predict(
         probabilities: Also write one probability map per class.
         mirror: Average over mirrored inputs. Default: the recipe's `prediction.mirror`.
         strict: Refuse files that are not used, and cases unlike those of the training, before any is segmented.
+        checkpoint: Of the run: "newest", its name or its iteration. Default: the final weights, or the newest
+            checkpoint of a run that has not finished.
         plugins: Files with plug-ins of your own, as `--plugin`.
         progress: Print messages, tables and progress bars.
         reporter: Receives these instead of the terminal.
@@ -105,7 +108,14 @@ def predict(
 
     with use_files([Path(file) for file in plugins]):
         return command(
-            _path(run), Path(images), Path(out), probabilities, mirror, _reporter(progress, reporter), strict
+            _path(run),
+            Path(images),
+            Path(out),
+            probabilities,
+            mirror,
+            _reporter(progress, reporter),
+            strict,
+            checkpoint,
         )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 
 import pytest
 import typer
@@ -18,7 +19,7 @@ def test_the_remedy_fits_the_error_number(capsys: pytest.CaptureFixture[str], nu
     with pytest.raises(typer.Exit) as end, clean_exit():
         raise OSError(number, os.strerror(number), "/a/file")
     line = capsys.readouterr().err
-    assert end.value.exit_code == 2
+    assert end.value.exit_code == (3 if number == errno.ENOSPC else 2)
     assert line.startswith("error: /a/file: ") and remedy in line
     assert ("free" in line) == (number == errno.ENOSPC)
 
@@ -30,3 +31,25 @@ def test_every_fault_is_a_line_and_an_interrupt_ends_with_130(capsys: pytest.Cap
     with pytest.raises(typer.Exit) as end, clean_exit("continue like this"):
         raise KeyboardInterrupt
     assert end.value.exit_code == 130 and "continue like this" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(MemoryError(), 4), (RuntimeError("CUDA error: out of memory"), 4), (RuntimeError("CUDA error"), 5)],
+)
+def test_failures_of_the_machine_are_one_line(capsys: pytest.CaptureFixture[str], error: Exception, code: int) -> None:
+    with pytest.raises(typer.Exit) as end, clean_exit():
+        raise error
+    assert end.value.exit_code == code and len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(RuntimeError, match="shapes"), clean_exit():
+        raise RuntimeError("shapes differ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_command_that_does_not_train_obeys_a_signal_at_once(
+    capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    with pytest.raises(typer.Exit) as end, clean_exit("continue like this"):
+        os.kill(os.getpid(), number)
+    assert end.value.exit_code == 128 + number
+    assert capsys.readouterr().err == f"stopped by {number.name}; continue like this\n"

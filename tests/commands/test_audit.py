@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -144,5 +145,7 @@ def test_the_held_out_cases_of_a_run_are_audited(make_dataset, make_recipe, tmp_
     design = json.loads((run / "audit" / "design.json").read_text())
     assert {p["case"] for p in design["points"]} == set(held_out)
     assert design["classes"] == ["background", "left", "right"]
-    (run / "finished.json").unlink()
-    assert "has not finished" in wsseg("audit", run, "--out", tmp_path / "b", code=2).stderr
+    for name in ("finished.json", "weights.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    assert "neither weights nor a checkpoint" in wsseg("audit", run, "--out", tmp_path / "b", code=2).stderr

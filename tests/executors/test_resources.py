@@ -4,7 +4,7 @@ import pytest
 
 from wsseg.core.errors import RecipeError
 from wsseg.executors.on_ray import most_gpus
-from wsseg.executors.resources import Resources, limits, split_machine
+from wsseg.executors.resources import Resources, common_threads, limits, split_machine
 
 
 def test_every_core_belongs_to_one_run() -> None:
@@ -56,3 +56,12 @@ def test_environment_variables() -> None:
     threads = {"OMP_NUM_THREADS": "2", "WSSEG_THREADS": "2"}
     assert Resources((3, 5), ("0", "1")).environment() == {**threads, "CUDA_VISIBLE_DEVICES": "0,1"}
     assert limits(2, 0) == {**threads, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_all_runs_get_the_same_number_of_threads(recorder) -> None:
+    assert common_threads(4, None, "use fewer --jobs", recorder) == 4
+    assert common_threads(4, 2, "use fewer --jobs", recorder) == 2, "that of the runs trained before"
+    assert all("threads: " in line and "for each run" in line for line in recorder.lines)
+    with pytest.raises(RecipeError, match=r"trained with 4, and now a run gets 2; .*use fewer --jobs, or .* --out"):
+        common_threads(2, 4, "use fewer --jobs", recorder)
+    assert Resources((3, 5, 7), threads=2).environment() == {"OMP_NUM_THREADS": "2", "WSSEG_THREADS": "2"}

@@ -198,6 +198,25 @@ def test_a_killed_process_ends_a_training_with_its_number(two, make_dataset, mak
     assert again.exit_code == 2 and "started with 2 processes" in again.stderr
 
 
+@pytest.mark.slow
+def test_a_signal_to_one_process_ends_both_after_the_same_iteration(two, make_dataset, make_recipe, tmp_path) -> None:
+    recipe, run = make_recipe(make_dataset()), tmp_path / "run"
+    words = [*SMALL, "training.iterations=100000", "training.checkpoint_every=100000", "--run-dir", str(run)]
+    first, second = two("-m", "wsseg", "train", str(recipe), *words)
+    until = time.monotonic() + WAIT_S
+    while not (run / "record.jsonl").is_file() or "loss/total" not in (run / "record.jsonl").read_text():
+        assert time.monotonic() < until and first.poll() is None
+        time.sleep(0.2)
+    second.send_signal(signal.SIGUSR1)
+    out, err = first.communicate(timeout=200)
+    assert first.returncode == 128 + signal.SIGUSR1, out + err
+    assert second.wait(100) == 128 + signal.SIGUSR1
+    (kept,) = (run / "checkpoints").glob("*.json")
+    done = json.loads(kept.read_text())["iteration"]
+    assert f"stopped after iteration {done} of 100000" in out and "Traceback" not in err
+    assert '"status": "KILLED"' in (run / "record.jsonl").read_text()
+
+
 def test_a_process_that_hangs_ends_the_other_with_its_number(two) -> None:
     first, second = two("-c", LOOP, WSSEG_SILENCE_S="8")
     assert first.stdout is not None and first.stdout.readline() == "begun\n"

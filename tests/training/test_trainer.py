@@ -1,51 +1,17 @@
 """The engine: schedules, dependencies, ablations that are ablations, resuming that is exact, numbers that break."""
 
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from wsseg.assembly.data import prepare
-from wsseg.assembly.parts import make_parts
 from wsseg.core.contracts import Term
 from wsseg.core.errors import RecipeError
-from wsseg.recipe.reading import read_recipe
-from wsseg.training.checkpoint import Checkpoints
 from wsseg.training.hybrid import HybridSupervision, TermSpec
+from wsseg.training.iterations import GIVE_UP_AFTER, DivergedError
 from wsseg.training.optimization import choose_precision, poly_rate
-from wsseg.training.trainer import GIVE_UP_AFTER, Callbacks, DivergedError, Trainer
-
-
-@pytest.fixture
-def engine(make_dataset, make_recipe, recorder, tmp_path: Path):
-    """Return a maker of (trainer, what it logged)."""
-    root = make_dataset()
-
-    def make(*overrides: str, folder: str = "run") -> SimpleNamespace:
-        recipe = read_recipe(make_recipe(root), overrides)
-        prepared = prepare(recipe, recorder)
-        parts = make_parts(recipe, prepared)
-        logged: list[tuple[int, dict[str, float]]] = []
-        callbacks = Callbacks(
-            lambda values, step: logged.append((step, dict(values))), lambda: {"val/dice/left": 0.5},
-            Checkpoints(tmp_path / folder), {},
-        )  # fmt: skip
-        trainer = Trainer(
-            parts.branches,
-            parts.supervision,
-            recipe.training,
-            parts.batches.at,
-            callbacks,
-            torch.device("cpu"),
-            "fp32",
-            recipe.seed,
-        )
-        return SimpleNamespace(trainer=trainer, logged=logged, recorder=recorder)
-
-    return make
+from wsseg.training.trainer import Trainer
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def plan(recipe: Recipe, prepared: PreparedData, report: Reporter) -> Recipe:
 
     first = PatchAndWidth(recipe.data.patch_size or start_size(shape, spacing), WIDTHS[0] if unnamed else None)
     try:
-        branches = _built(completed(first), preprocessing, classes)
+        branches = meta_branches(completed(first), preprocessing, classes)
         precision = choose_precision(recipe.training.precision, choose_device(recipe.training.device), branches)[0]
     except RecipeError:
         return completed(first)  # `make_parts` reports this fault together with the others
@@ -111,7 +111,7 @@ def unnamed_widths(recipe: Recipe) -> tuple[str, ...]:
 def cost_of(recipe: Recipe, preprocessing: Preprocessing, classes: int, precision: Precision) -> int:
     """Return the bytes of a training step of a completed recipe; see `step_bytes`. Raises RecipeError."""
     slots, channels = recipe.training.batch_size, len(preprocessing.modalities)
-    return step_bytes(_built(recipe, preprocessing, classes), slots, channels, recipe.patch_size, precision)
+    return step_bytes(meta_branches(recipe, preprocessing, classes), slots, channels, recipe.patch_size, precision)
 
 
 def candidates(
@@ -226,7 +226,7 @@ def _divided(patch: Triple, spacing_mm: Spacing, levels: int, up: bool) -> Tripl
         patch = (x, y, z)
 
 
-def _built(recipe: Recipe, preprocessing: Preprocessing, classes: int) -> Branches:
+def meta_branches(recipe: Recipe, preprocessing: Preprocessing, classes: int) -> Branches:
     """Build a recipe's networks on the meta device, without memory for their weights."""
     with torch.device("meta"):
         return make_branches(recipe, preprocessing, classes)

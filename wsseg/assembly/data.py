@@ -11,8 +11,10 @@ import numpy as np
 
 from wsseg.annotation.protocol import DenseCase
 from wsseg.annotation.protocols.strokes import Strokes
+from wsseg.assembly.case_sizes import CaseSize, size_faults, size_of
 from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, collecting
+from wsseg.core.failures import free_bytes, size_text
 from wsseg.core.reporter import Reporter
 from wsseg.data import store as cache
 from wsseg.data.cache_entry import CachedCase
@@ -99,7 +101,12 @@ def prepare(recipe: Recipe, report: Reporter, *, verify: bool = True, deep: bool
     fold = split(dataset.training, recipe.data.folds, recipe.data.fold, SPLIT_SEED)
     spacing = recipe.data.spacing_mm or median_spacing(fold.training)
     stored: dict[str, CachedCase] = {}
-    faults: list[str] = []
+    training_sizes, held_out_sizes = (
+        [size for case in cases if (size := size_of(case, spacing))] for cases in (fold.training, fold.held_out)
+    )
+    if faults := size_faults(training_sizes, held_out_sizes, len(dataset.classes)):
+        raise DataError(faults)
+    _warn_of_full_disk([*training_sizes, *held_out_sizes], report)
     with collecting(faults):
         cases = [*fold.training, *fold.held_out]
         stored |= {s.case.name: s for s in cache.store(dataset, cases, spacing, report, verify=verify, deep=deep)}
@@ -121,6 +128,17 @@ def prepare(recipe: Recipe, report: Reporter, *, verify: bool = True, deep: bool
     )
     held_out = tuple(stored[case.name] for case in fold.held_out)
     return PreparedData(dataset, fold, training, held_out, fingerprint, preprocessing)
+
+
+def _warn_of_full_disk(sizes: Sequence[CaseSize], report: Reporter) -> None:
+    """Warn if the cache might not hold all cases. Cases that it holds already need no more space."""
+    needed, folder = sum(size.cache_bytes for size in sizes), cache.cache_folder()
+    free = free_bytes(folder)
+    if free is not None and free < needed:
+        report.say(
+            f"warning: {folder}: the preprocessed cases take {size_text(needed)} and {size_text(free)} are free; if "
+            "they are not in this cache yet, free some space, or set WSSEG_CACHE to another folder"
+        )
 
 
 def median_spacing(cases: tuple[Case, ...]) -> Spacing:

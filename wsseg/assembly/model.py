@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 
 from wsseg.assembly.data import PreparedData
-from wsseg.assembly.notes import REMEDY, ModelNotes, check_notes
+from wsseg.assembly.notes import REMEDY, ModelNotes
 from wsseg.assembly.parts import make_augmentation, make_branches
+from wsseg.assembly.trained_weights import trained_weights
 from wsseg.checking.training_range import TrainingRange, extent_mm, training_range
 from wsseg.core.axes import AxisOrder
 from wsseg.core.errors import DataError, RecipeError
@@ -22,7 +24,6 @@ from wsseg.recipe.outside import faults_against, used_by
 from wsseg.recipe.reading import recipe_from
 from wsseg.recipe.schema import Recipe
 from wsseg.training.branches import Branches
-from wsseg.training.checkpoint import read_tensors
 from wsseg.training.optimization import choose_device
 
 
@@ -80,14 +81,21 @@ def model_notes(recipe: Recipe, prepared: PreparedData) -> dict[str, Any]:
     }
 
 
-def load_model(run: Path, mirror: bool | None = None) -> Model:
-    """Rebuild a finished run's networks from its weights; `mirror` overrides the recipe. Raises DataError."""
-    if not (run / "weights.json").is_file():
-        raise DataError(
-            f"{run}: holds no weights.json; name a finished run (to continue one: wsseg train ... --resume)"
-        )
-    tensors, notes = read_tensors(run / "weights")
-    stored = check_notes(notes, run / "weights.json")
+def load_model(
+    run: Path, mirror: bool | None = None, checkpoint: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> Model:
+    """Rebuild the networks of a run from its final weights, or from a checkpoint.
+
+    Args:
+        run: Directory of the run.
+        mirror: Overrides the recipe's `prediction.mirror`.
+        checkpoint: See `trained_weights`.
+        say: Told which checkpoint is used.
+
+    Raises:
+        DataError: There are no such weights, they are damaged, or a plug-in of the run is missing.
+    """
+    tensors, stored, _ = trained_weights(run, checkpoint, say)
     recipe = _recipe_of(stored, run)
     needed = [record for record in stored.plugins if record.name.startswith("networks.")]
     if faults := faults_against(needed, run):  # prediction does not need the terms

@@ -5,9 +5,12 @@ This package holds no logic. A command imports what it needs when it is called: 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +33,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     comparisons.compare,
     comparisons.ablate,
     runs.audit,
+    runs.diff,
     runs.sync,
 )
 for command in COMMANDS:
@@ -56,4 +60,17 @@ def main() -> None:
     """Run the command line. Names of files that are not UTF-8 are shown with escapes."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Flush the standard streams; where that fails, drop the text, or Python would replace the exit code by 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from wsseg.cli.options import DatasetPath, Workers
+from wsseg.cli.options import CheckpointName, DatasetPath, Workers
 from wsseg.cli.stopping import clean_exit
 
 app = typer.Typer(no_args_is_help=True, help="Simulate, show, measure, import and export sparse annotation.")
@@ -106,15 +106,16 @@ def import_(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="A folder of annotation, of dense labels, or of predictions.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of annotation, of dense labels, of predictions, or a run.")],
     out: Annotated[Path, typer.Argument(help="A new folder for the files.")],
     format: Annotated[
         str, typer.Option(help="seg.nrrd (3D Slicer), nii.gz, nrrd, mha (ITK-SNAP), nnunet.")
     ] = "seg.nrrd",
     dataset: Annotated[Path | None, typer.Option(help="The dataset that names the classes.")] = None,
+    checkpoint: CheckpointName = None,
 ) -> None:
     """Export label maps for other tools, with names and colours."""
     with clean_exit() as terminal:
         from wsseg.commands import annotate
 
-        annotate.export(folder, out, format, dataset, terminal)
+        annotate.export(folder, out, format, dataset, terminal, checkpoint)

@@ -23,6 +23,15 @@ Plugins = Annotated[
     ),
 ]  # fmt: skip
 
+CheckpointName = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint", metavar="NAME",
+        help="Checkpoint of the run: newest, its name or its iteration. Default: the final weights, or the newest "
+        "checkpoint of a run that has not finished.",
+    ),
+]  # fmt: skip
+
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset folder, or phantom:npc.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Number of processes. Default: one per core if there are enough cases.")

@@ -20,8 +20,12 @@ TAIL = """
 | exit code | meaning |
 |---|---|
 | 0 | done |
+| 1 | `diff`: the runs differ |
 | 2 | a fault in a recipe, in the data or in the options; each is a line that begins with `error:` |
-| 130, 143 | stopped by Ctrl-C, by SIGTERM; the same command continues (`train`: with `--resume`) |
+| 3, 4, 5 | no space left; out of memory; the GPU has failed |
+| 129, 130, 138, 143 | stopped by SIGHUP, Ctrl-C, SIGUSR1, SIGTERM; repeat the command (`train`: with `--resume`) |
+
+What is kept in each case: [exit codes](exit-codes.md).
 
 | variable | meaning |
 |---|---|

@@ -1,4 +1,4 @@
-"""The commands `recipes`, `settings`, `check`, `train`, `predict`, `evaluate`, `audit` and `sync`."""
+"""The commands `recipes`, `settings`, `check`, `train`, `predict`, `evaluate`, `audit`, `diff` and `sync`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wsseg.cli.options import Overrides, Plugins, RecipePath
+from wsseg.cli.options import CheckpointName, Overrides, Plugins, RecipePath
 from wsseg.cli.stopping import clean_exit
 
 
@@ -26,7 +26,7 @@ def train(
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Directory of a finished run.")],
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
     images: Annotated[Path, typer.Argument(help="Folder of CASE_0000.nii.gz, ..., numbered as in training.")],
     out: Annotated[Path, typer.Argument(help="Folder for the label maps, each on its image's grid.")],
     probabilities: Annotated[bool, typer.Option(help="Also write one probability map per class.")] = False,
@@ -36,26 +36,28 @@ def predict(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse files that are not used, and cases unlike those of the training.")
     ] = False,
+    checkpoint: CheckpointName = None,
     plugin: Plugins = None,
 ) -> None:
-    """Segment new cases with a finished run; files that are not used and odd cases are named."""
+    """Segment new cases with a run; files that are not used and odd cases are named."""
     with clean_exit(plugins=plugin) as terminal:
         from wsseg.commands.predict import predict as run_command
 
-        run_command(run, images, out, probabilities, mirror, terminal, strict)
+        run_command(run, images, out, probabilities, mirror, terminal, strict, checkpoint)
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of label maps.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, or a run: its held-out cases.")],
     references: Annotated[Path, typer.Argument(help="Folder of dense label maps with the same file names.")],
     out: Annotated[Path, typer.Option(help="CSV file to write: one row per case and class.")] = Path("scores.csv"),
     tolerance_mm: Annotated[float, typer.Option(min=0.0, help="Tolerance of nsd in mm.")] = 2.0,
+    checkpoint: CheckpointName = None,
 ) -> None:
     """Score label maps against dense references: dice, hd95_mm, assd_mm, nsd, volumes."""
     with clean_exit() as terminal:
         from wsseg.commands.evaluate import evaluate as run
 
-        run(predictions, references, out, tolerance_mm, terminal)
+        run(predictions, references, out, tolerance_mm, terminal, checkpoint)
 
 
 def check(
@@ -88,22 +90,35 @@ def sync(
         run(runs, to, terminal)
 
 
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run, finished or not.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of another run of the same recipe.")],
+) -> None:
+    """Name the first iteration in which two runs differ, and the side: data or network. Exit code 1 if they differ."""
+    with clean_exit() as terminal:
+        from wsseg.commands.diff import diff as run
+
+        if not run(first, second, terminal):
+            raise typer.Exit(1)
+
+
 def audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or a folder of predictions.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a folder of predictions.")],
     images: Annotated[Path | None, typer.Option(help="Folder of images. Default: that of the run's dataset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the audit. Default: RUN/audit.")] = None,
     points: Annotated[int, typer.Option(min=1, help="Number of voxels to sample.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     answers: Annotated[Path | None, typer.Option(help="The completed points.csv: estimate Dice from it.")] = None,
+    checkpoint: CheckpointName = None,
 ) -> None:
     """Estimate Dice without dense masks: sample points for a person to label, then read the answers."""
     with clean_exit() as terminal:
         from wsseg.commands import audit
 
         if answers is None:
-            audit.draw_points(run, images, out, points, seed, terminal)
+            audit.draw_points(run, images, out, points, seed, terminal, checkpoint)
         else:
-            audit.estimate_dice(run, answers, out, terminal)
+            audit.estimate_dice(run, answers, out, terminal, checkpoint)
 
 
 def recipes(

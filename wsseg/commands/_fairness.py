@@ -39,10 +39,16 @@ def faults(recipes: Mapping[str, Recipe], runs: Runs, folds: int, seeds: int) ->
 
 
 def stale(folder: Path, recipe: Recipe) -> list[str]:
-    """Return a fault if a run finished with another recipe than this one; `train` checks unfinished runs."""
+    """Return a fault if a run finished with another recipe, or was begun with another length than the recipe names.
+
+    `train` checks the other settings of unfinished runs. It would accept another length, but a run whose schedule was
+    changed on the way is no equal of the others.
+    """
     run = RunFolder(folder)
     if not run.finished:
-        return []
+        former = run.former_iterations(recipe)
+        remedy = "choose another --out, or delete that run to train it again"
+        return [] if former is None else [f"{folder}: was begun with training.iterations={former}; {remedy}"]
     changes = _differences(_deciding(recipe_of(folder)), _deciding(run.with_planned_settings(recipe)), "now")
     remedy = "choose another --out, give the recipe another name, or delete that run to train it again"
     other = [f"{folder}: has finished with another recipe ({changes}); {remedy}"] if changes else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wsseg.commands._overlay import draw_case
@@ -26,11 +26,16 @@ class HeldOutCases:
     context: RunContext
     tracker: Tracker
 
-    def validate(self, predictor: Predictor) -> Mapping[str, float]:
-        """Return mean scores of the held-out cases that have a dense reference, to be logged during training."""
+    def validate(self, predictor: Predictor, stopped: Callable[[], bool]) -> Mapping[str, float]:
+        """Return mean scores of the held-out cases that have a dense reference, to be logged during training.
+
+        Once `stopped` returns true, no further case is predicted, and {} is returned.
+        """
         self.context.run.note_opened(self.context.prepared.held_out, "validation")
         rows: list[scoring.Row] = []
         for cached in self.context.prepared.held_out:
+            if stopped():
+                return {}
             reference = self._reference(cached)
             if reference is not None and predictor.sees(cached.meta.present):
                 prediction, grid = self._predict(predictor, cached)

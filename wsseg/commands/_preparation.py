@@ -9,6 +9,7 @@ from pathlib import Path
 from wsseg.assembly import autoconfigure
 from wsseg.assembly.data import PreparedData, data_faults, prepare
 from wsseg.assembly.parts import TrainingParts, make_augmentation, make_parts
+from wsseg.assembly.step_sizes import step_faults
 from wsseg.core.errors import RecipeError, and_more
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.orientation import describe_axes
@@ -50,6 +51,8 @@ def prepare_training(
     prepared = prepare(recipe, report, verify=world.local_rank == 0, deep=deep)
     describe_data(recipe, prepared, report)
     recipe = autoconfigure.plan(recipe, prepared, report)
+    if faults := step_faults(recipe, prepared):
+        raise RecipeError(faults)
     return recipe, prepared, make_parts(recipe, prepared, world)
 
 

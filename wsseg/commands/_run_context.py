@@ -23,6 +23,7 @@ class RunContext:
         run: The run's directory.
         world: The processes that train together.
         report: Where progress is shown; `Silent` in every process but the first.
+        former_iterations: The length of the run before, if it was changed now.
     """
 
     recipe: Recipe
@@ -31,3 +32,4 @@ class RunContext:
     run: RunFolder
     world: Runtime
     report: Reporter
+    former_iterations: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.core.errors import RecipeError
+from wsseg.core.names import lies_inside
 from wsseg.core.sealed import check_sidecar, read_sealed
 
 OPENED = "opened.json"
@@ -104,3 +105,9 @@ def sha256(path: Path) -> str:
     """Return the hash of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def links_out(folder: Path) -> list[Path]:
+    """Return the links in a run's folder that lead out of it: a run of another person would write where they lead."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [entry for entry in entries if entry.is_symlink() and not lies_inside(entry, folder)]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsseg.commands._run_files import OPENED, SCORE_AGAIN, file_hashes, read_run_file, sha256
+from wsseg.commands._run_files import OPENED, SCORE_AGAIN, file_hashes, links_out, read_run_file, sha256
+from wsseg.commands._run_length import ITERATIONS, length_faults
 from wsseg.core.axes import CANONICAL
 from wsseg.core.errors import DataError, RecipeError, and_more
 from wsseg.core.files import sweep, write_safely
 from wsseg.core.locks import claim
-from wsseg.core.names import lies_inside
 from wsseg.core.plain_json import parse_json
 from wsseg.core.reporter import Reporter
 from wsseg.core.sealed import sealed_json, write_with_sidecar
@@ -55,7 +55,8 @@ class RunFolder:
             DataError: Another process works in the directory.
         """
         run = RunFolder(run_dir or _default(recipe.name, resume))
-        with nullcontext() if resume and run.begun and run.finished else run._claimed():
+        untouched = resume and run.begun and run.finished and run.former_iterations(recipe) is None
+        with nullcontext() if untouched else run._claimed():
             if run.begun:
                 if not resume:
                     raise RecipeError(
@@ -76,7 +77,7 @@ class RunFolder:
     @contextmanager
     def _claimed(self) -> Iterator[None]:
         """Claim the directory, which is made if it is missing, and remove what killed processes left in it."""
-        if links := [entry.name for entry in _links_out(self.path)]:
+        if links := [entry.name for entry in links_out(self.path)]:
             raise RecipeError(
                 f"{self.path}: {and_more(links)} lead out of the run; replace the links by what they lead to"
             )
@@ -93,6 +94,13 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether the directory holds a run."""
         return (self.path / "resolved.json").is_file()
+
+    def former_iterations(self, recipe: Recipe) -> int | None:
+        """Return the length of the run so far if the recipe names another `training.iterations`, else None."""
+        if not self.begun:
+            return None
+        before = recipe_from(self.read("resolved.json")).training.iterations
+        return None if before == recipe.training.iterations else before
 
     def with_planned_settings(self, recipe: Recipe) -> Recipe:
         """Return the recipe completed by the settings that were planned when the run started.
@@ -231,23 +239,20 @@ class RunFolder:
         return faults_against(read_records(self.read(file.name).get("plugins"), file), self.path)
 
     def _check_same(self, recipe: Recipe, resolved: Mapping[str, Any]) -> None:
-        """Raise RecipeError with every setting that differs from those the run began with."""
+        """Raise RecipeError with every setting that differs from those the run began with, except its length."""
         before = recipe_from(resolved)
         if before.fingerprint() == recipe.fingerprint():
             return
         old, new = flat(before.decisive()), flat(recipe.decisive())
         faults = [
             f"{self.path}: began with {key}={old.get(key)}, now it is {new.get(key)}; resume with the same recipe"
-            for key in sorted({*old, *new})
+            for key in sorted({*old, *new} - {ITERATIONS})
             if old.get(key) != new.get(key)
         ]
-        raise RecipeError(faults)
-
-
-def _links_out(folder: Path) -> list[Path]:
-    """Return the links in a run's folder that lead out of it: a run of another person would write where they lead."""
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [entry for entry in entries if entry.is_symlink() and not lies_inside(entry, folder)]
+        if old[ITERATIONS] != new[ITERATIONS]:
+            faults += length_faults(self.path, self.finished, new[ITERATIONS])
+        if faults:
+            raise RecipeError(faults)
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

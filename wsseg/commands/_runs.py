@@ -77,12 +77,18 @@ def damaged_records(runs: Sequence[Path]) -> list[str]:
 
 
 def recorded_versions(runs: Sequence[Path]) -> dict[str, list[str]]:
-    """Return the versions, device, precision and commit that runs have recorded, each with all distinct values."""
+    """Return the versions, device, precision, threads and commit of runs, each with all distinct values."""
     values: dict[str, dict[str, None]] = {}
     for run in runs:
         for _, line in read_lines(run / RECORD) if (run / RECORD).is_file() else ():
             tags = line.get("tags", {}) if line.get("event") == "opened" else {}
-            for name in (*versions(), "device", "precision", "git_commit"):
+            for name in (*versions(), "device", "precision", "threads", "git_commit"):
                 if tags.get(name):
                     values.setdefault(name, {})[str(tags[name])] = None
     return {name: list(distinct) for name, distinct in values.items()}
+
+
+def recorded_threads(runs: Sequence[Path]) -> int | None:
+    """Return the number of threads that runs were trained with; None if none has recorded it, or they differ."""
+    counts = {int(count) for count in recorded_versions(runs).get("threads", []) if count.isdigit()}
+    return counts.pop() if len(counts) == 1 else None

@@ -13,6 +13,7 @@ from wsseg.annotation.exchange.importing import import_annotation
 from wsseg.annotation.exchange.options import ImportOptions as ImportOptions
 from wsseg.annotation.protocol import Axis, Protocol, protocol_from
 from wsseg.assembly.data import find_root
+from wsseg.commands._label_maps import is_run, label_map_folder
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, RecipeError, did_you_mean
 from wsseg.core.reporter import Reporter
@@ -66,8 +67,13 @@ def import_(dataset: Path, sources: Sequence[Path], options: ImportOptions, repo
     report.say(f"to learn from it: data.root={dataset} data.annotation={out.relative_to(dataset)}")
 
 
-def export(folder: Path, out: Path, form: str, dataset: Path | None, report: Reporter) -> None:
-    """Write annotation or predictions in the format of another tool."""
+def export(
+    folder: Path, out: Path, form: str, dataset: Path | None, report: Reporter, checkpoint: str | None = None
+) -> None:
+    """Write annotation, or predictions, or those of a run's held-out cases, in the format of another tool."""
+    if is_run(folder) and dataset is None:
+        dataset = find_root(str(read_json(folder / "resolved.json")["data"]["root"]), report)
+    folder = label_map_folder(folder, checkpoint, report)
     export_annotation(folder, out, form, dataset, report)
     report.say(f"written: {out}")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from wsseg.annotation.audit import audit, design
 from wsseg.annotation.audit.audit import AuditedCase
 from wsseg.assembly.data import find_root
-from wsseg.assembly.notes import read_notes
+from wsseg.assembly.trained_weights import weights_notes
+from wsseg.commands._label_maps import is_run, label_map_folder
 from wsseg.commands._runs import recipe_of
 from wsseg.core.errors import DataError
 from wsseg.core.names import inside
@@ -22,9 +23,20 @@ from wsseg.evaluation.pairs import label_maps
 from wsseg.volumes.nifti import ENDINGS
 
 
-def draw_points(target: Path, images: Path | None, out: Path | None, points: int, seed: int, report: Reporter) -> None:
-    """Sample the points of an audit of a finished run or of a folder of predictions, for a person to label."""
-    cases, classes = _of_run(target, images, report) if _is_run(target) else _of_folder(target, images)
+def draw_points(
+    target: Path,
+    images: Path | None,
+    out: Path | None,
+    points: int,
+    seed: int,
+    report: Reporter,
+    checkpoint: str | None = None,
+) -> None:
+    """Sample the points of an audit of a run or of a folder of predictions, for a person to label.
+
+    Of a run that has not finished, the held-out cases are predicted with its newest checkpoint, see `held_out_files`.
+    """
+    cases, classes = _of_run(target, images, checkpoint, report) if is_run(target) else _of_folder(target, images)
     _say_what_is_left_out(cases, report)
     folder = out or inside(target, "audit", audit.RESULT).parent
     sampled, listed = audit.draw_points(cases, classes, folder, points, seed, report)
@@ -36,15 +48,18 @@ def draw_points(target: Path, images: Path | None, out: Path | None, points: int
         f"{folder / audit.POINTS}, without looking at the prediction"
     )
     out_option = [] if out is None else ["--out", str(out)]
+    out_option += [] if checkpoint is None else ["--checkpoint", checkpoint]
     report.say(
         f"then: {shlex.join(['wsseg', 'audit', str(target), *out_option, '--answers', str(folder / audit.POINTS)])}"
     )
 
 
-def estimate_dice(target: Path, answers: Path, out: Path | None, report: Reporter) -> None:
+def estimate_dice(
+    target: Path, answers: Path, out: Path | None, report: Reporter, checkpoint: str | None = None
+) -> None:
     """Show the Dice of each class as estimated from the answers to the points of an audit."""
     folder = out or inside(target, "audit", audit.RESULT).parent
-    estimates = audit.estimate_dice(folder, answers, _predictions(target))
+    estimates = audit.estimate_dice(folder, answers, _predictions(target, checkpoint, report))
     rows = [
         [d.name, "never predicted", "", f"{d.hits}"]
         if d.dice is None or d.low is None or d.high is None
@@ -59,28 +74,24 @@ def estimate_dice(target: Path, answers: Path, out: Path | None, report: Reporte
     report.say(f"table: {folder / audit.RESULT}")
 
 
-def _predictions(target: Path) -> dict[str, Path]:
+def _predictions(target: Path, checkpoint: str | None, report: Reporter) -> dict[str, Path]:
     """Return the current label map of each case; {} if there are none."""
     with suppress(DataError):
-        return label_maps(target / "predictions" if _is_run(target) else target)
+        return label_maps(label_map_folder(target, checkpoint, report))
     return {}
 
 
-def _is_run(target: Path) -> bool:
-    """Return whether the folder is a run rather than a folder of predictions."""
-    return (target / "resolved.json").is_file()
-
-
-def _of_run(run: Path, images: Path | None, report: Reporter) -> tuple[list[AuditedCase], Sequence[str]]:
-    """Return the held-out cases of a finished run with their images, and the classes."""
-    if not (run / "finished.json").is_file() or not (run / "weights.json").is_file():
-        raise DataError(f"{run}: the run has not finished: continue it (wsseg train ... --run-dir {run} --resume)")
-    notes = read_notes(run)
+def _of_run(
+    run: Path, images: Path | None, checkpoint: str | None, report: Reporter
+) -> tuple[list[AuditedCase], Sequence[str]]:
+    """Return the held-out cases of a run with their images, and the classes."""
+    predictions = label_map_folder(run, checkpoint, report)
+    notes = weights_notes(run)
     root = find_root(recipe_of(run).data.root, report)
     folder, ending = images or root / "imagesTr", notes.ending
     cases = [
         AuditedCase(name, path, tuple(folder / f"{name}_{m.number:04d}{ending}" for m in notes.named_modalities()))
-        for name, path in label_maps(run / "predictions").items()
+        for name, path in label_maps(predictions).items()
     ]
     for case in cases:
         for image in case.images:

@@ -19,6 +19,7 @@ from wsseg.commands._runs import (
     default_reference,
     read_runs,
     recipe_of,
+    recorded_threads,
     recorded_versions,
 )
 from wsseg.core.errors import DataError
@@ -104,7 +105,10 @@ def _train_and_compare(
 ) -> Comparison:  # fmt: skip
     """Train the missing runs, compare all of them and write the result."""
     execution = request.execution
-    outcomes = run_tasks(list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report)
+    threads = recorded_threads([task.folder for task in tasks.values()])
+    outcomes = run_tasks(
+        list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report, threads=threads
+    )
     failed = [outcome.fault for outcome in outcomes if outcome.fault]
     if failed:
         raise DataError([*failed, "finished runs are kept: repeat the command to continue with the others"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from wsseg.assembly.case_sizes import size_of
 from wsseg.assembly.model import Model, load_model
 from wsseg.checking.rules import forms
 from wsseg.checking.training_range import oddities
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting
+from wsseg.core.failures import memory_as_fault
 from wsseg.core.locks import claim
 from wsseg.core.names import inside
 from wsseg.core.reporter import Reporter
@@ -30,6 +32,8 @@ def predict(
     mirror: bool | None,
     report: Reporter,
     strict: bool = False,
+    checkpoint: str | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Path]:
     """Write a label map for every case of a folder, on the grid of its images.
 
@@ -37,13 +41,15 @@ def predict(
     intensities, voxel size or field of view, or without a modality.
 
     Args:
-        run: Directory of a finished run.
+        run: Directory of a run. Of one that has not finished, the newest checkpoint is used.
         images: Folder of CASE_0000.nii.gz, ..., numbered as in training.
         out: Folder for the label maps.
         probabilities: Also write one probability map per class, to out/probabilities/CLASS/.
         mirror: Average over mirrored inputs; None uses the recipe's `prediction.mirror`.
         report: Where progress and oddities are shown.
         strict: Raise an error for unused volumes and odd cases before any case is predicted.
+        checkpoint: The checkpoint to use, see `trained_weights`; None for the final weights if there are any.
+        only: Names of the cases to predict; None for all.
 
     Returns:
         The label map of each case.
@@ -51,9 +57,10 @@ def predict(
     Raises:
         DataError: With the faults of all cases that could not be predicted. The other cases were written.
     """
-    model = load_model(run, mirror)
+    model = load_model(run, mirror, checkpoint, report.say)
     cases = [replace(case, axes=model.axes) for case in image_cases(images, model.modalities, model.ending)]
-    unused = unused_inputs(images, model.modalities, model.ending)
+    unused = unused_inputs(images, model.modalities, model.ending) if only is None else ()
+    cases = [case for case in cases if only is None or case.name in only]
     for line in unused_lines(unused):
         report.say(line)
     if model.training_range is None:
@@ -66,8 +73,8 @@ def predict(
     with claim(out, "predicting"), report.progress("predicting", len(cases)) as bar:
         for case in cases:
             bar.advance(case.name)
-            with collecting(faults):
-                loaded = load_case(case, len(model.classes), None)
+            with collecting(faults), memory_as_fault(case.name):
+                loaded = _load(model, case)
                 _say_positions(case, report)
                 lines = _oddities(model, loaded, images)
                 for line in () if strict else lines:
@@ -90,9 +97,9 @@ def _refuse_odd(model: Model, run: Path, cases: Sequence[Case], unused: Sequence
     with report.progress("comparing with the training cases", len(cases)) as bar:
         for case in cases:
             bar.advance(case.name)
-            with collecting(faults):
+            with collecting(faults), memory_as_fault(case.name):
                 first = next(path for path in case.images.values() if path is not None)
-                faults += _oddities(model, load_case(case, len(model.classes), None), first.parent)
+                faults += _oddities(model, _load(model, case), first.parent)
     if faults:
         raise DataError([*faults, "nothing was predicted (--strict): correct this, or leave out --strict"])
 
@@ -102,6 +109,14 @@ def _say_positions(case: Case, report: Reporter) -> None:
     for path in case.images.values():
         if path is not None and (disagreement := forms.disagreement(nifti.read_grid(path))):
             report.say(f"{path}: {disagreement}; its label map has the same geometry")
+
+
+def _load(model: Model, case: Case) -> CaseInMemory:
+    """Read a case. Raises DataError, also where its size in the header is beyond the memory."""
+    size = size_of(case, model.preprocessing.spacing_mm)
+    if size is not None and (fault := size.fault(len(model.classes))):
+        raise DataError(fault)
+    return load_case(case, len(model.classes), None)
 
 
 def _oddities(model: Model, loaded: CaseInMemory, images: Path) -> list[str]:

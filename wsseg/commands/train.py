@@ -7,11 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wsseg.assembly import autoconfigure
+from wsseg.assembly.model import model_notes
+from wsseg.assembly.trained_weights import NOTES
 from wsseg.commands._preparation import prepare_training, read_with_data_faults
 from wsseg.commands._run_context import RunContext
 from wsseg.commands._run_folder import RunFolder, flat
-from wsseg.commands._training import train_and_score, train_without_logging
+from wsseg.commands._runs import recorded_versions
+from wsseg.commands._training import set_threads, train_and_score, train_without_logging
 from wsseg.core.reporter import Reporter, Silent
 from wsseg.dataset.folder import Dataset
 from wsseg.dataset.unused import unused_lines
@@ -30,7 +35,8 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
         path: The recipe.
         overrides: Settings that replace the recipe's, as KEY=VALUE.
         run_dir: The run's directory. Default: runs/NAME/TIME.
-        resume: Continue from the newest checkpoint of the run; in a new directory, a new run starts.
+        resume: Continue from the newest checkpoint of the run; in a new directory, a new run starts. With another
+            `training.iterations` than before, the run goes on longer, or ends earlier.
         report: Where progress and scores are shown.
 
     Returns:
@@ -46,10 +52,14 @@ def train(path: Path, overrides: Sequence[str], run_dir: Path | None, resume: bo
             opened = RunFolder.open(typed, run_dir, resume, report)  # rank 0 claims the directory for all
             run = RunFolder(Path(world.broadcast_text("run", lambda: str(claims.enter_context(opened).path))))
             context = None
-            if not run.finished:
+            former = run.former_iterations(typed)
+            if former is not None or not run.finished:
                 recipe, prepared, parts = prepare_training(run.with_planned_settings(typed), report, world)
                 _say_what_is_left_out(prepared.dataset, report)
-                context = RunContext(recipe=recipe, prepared=prepared, parts=parts, run=run, world=world, report=report)
+                context = RunContext(
+                    recipe=recipe, prepared=prepared, parts=parts, run=run, world=world, report=report,
+                    former_iterations=former,
+                )  # fmt: skip
                 files = _write_inputs(context, typed, path, overrides)
         if context is None:
             report.say(f"{run.path} has finished before: nothing to do")
@@ -76,6 +86,8 @@ def _train_and_track(context: RunContext, files: Sequence[Path]) -> None:
         with context.world.report_peer_failure():
             train_without_logging(context)
         return
+    recorded = recorded_versions([context.run.path]).get("threads", [])
+    set_threads(context, int(recorded[0]) if recorded and recorded[0].isdigit() else None)
     tracker = _open_tracker(context)
     status = "FAILED"
     try:
@@ -99,6 +111,8 @@ def _write_inputs(context: RunContext, typed: Recipe, path: Path, overrides: Seq
         context.run.check_plan(plan)
         return []
     run, recipe = context.run, context.recipe
+    (run.path / "finished.json").unlink(missing_ok=True)  # of a run that goes on longer
+    run.write(NOTES, model_notes(recipe, context.prepared) | {"precision": context.parts.precision})
     return [run.write_plan(plan), *run.write_plugins(used_by(recipe)), *run.write_recipe(recipe, path, overrides)]
 
 
@@ -138,6 +152,7 @@ def _open_tracker(context: RunContext) -> Tracker:
             "device": parts.device.type,
             "precision": parts.precision,
             "processes": str(context.world.world),
+            "threads": str(torch.get_num_threads()),
             "dataset": prepared.dataset.name,
             **{f"plugin.{p.key}": f"{p.source} {p.version} sha256:{p.sha256}" for p in used_by(recipe)},
             "mlflow.source.git.commit": commit,

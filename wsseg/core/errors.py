@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 
 class FaultsError(Exception):
-    """One or more faults that the user can fix. The command line prints them and exits with code 2.
+    """One or more faults that the user can fix. The command line prints them and exits with `exit_code`.
 
     Attributes:
+        exit_code: The exit code of the command; docs/reference/exit-codes.md lists all of them.
         faults: One line per fault: place, value, expectation and remedy.
     """
+
+    exit_code: ClassVar[int] = 2
 
     def __init__(self, faults: str | Sequence[str]) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
@@ -25,6 +29,24 @@ class RecipeError(FaultsError):
 
 class DataError(FaultsError):
     """A dataset, an image or an annotation is invalid."""
+
+
+class NoSpaceError(FaultsError):
+    """A checkpoint or a result could not be written."""
+
+    exit_code = 3
+
+
+class NoMemoryError(FaultsError):
+    """The memory of the machine or of its GPU is exhausted."""
+
+    exit_code = 4
+
+
+class DeviceError(FaultsError):
+    """The GPU was lost or has failed."""
+
+    exit_code = 5
 
 
 @contextmanager

@@ -6,6 +6,7 @@ same temporary file. What a killed process left is removed by the next one that 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -37,8 +38,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     _sweep_once(path.parent)
     partial = path.with_name(_own_name("partial", path.name))
     try:
-        yield partial
-        partial.replace(path)
+        with _naming(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -73,11 +75,12 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     former = target.with_name(_own_name("former", ""))
     partial.mkdir()
     try:
-        yield partial
-        if replace and target.exists():
-            former.mkdir()
-            target.replace(former / target.name)
-        partial.replace(target)
+        with _naming(target):
+            yield partial
+            if replace and target.exists():
+                former.mkdir()
+                target.replace(former / target.name)
+            partial.replace(target)
     finally:
         _put_back(former)
         for leftover in (partial, former):
@@ -141,3 +144,16 @@ def _sweep_once(folder: Path) -> None:
     if key not in _swept:
         _swept.add(key)
         sweep(folder)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the path to an OSError that names no file: the system names none when a write fails on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        short = error.errno is None and "requested and" in str(error)  # numpy's words for a write that was cut short
+        if error.filename is None and (short or error.errno is not None):
+            number = errno.ENOSPC if short else error.errno
+            raise OSError(number, os.strerror(number or 0), str(path)) from error
+        raise

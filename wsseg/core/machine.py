@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+import psutil
+
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux states the memory limit of a container or a SLURM job, in versions 2 and 1 of control groups."""
 
 
 def own_cores() -> list[int]:
@@ -29,8 +36,6 @@ def is_running(pid: int, since: float) -> bool:
 
     A later start means that the process of that time has ended and its number was given to another.
     """
-    import psutil
-
     try:
         process = psutil.Process(pid)
         return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1)
@@ -53,3 +58,13 @@ def ensure_user_name() -> None:
         pwd.getpwuid(os.getuid())
     except (ImportError, KeyError):
         os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+def memory_bytes() -> int:
+    """Return the memory that this process may use at most: that of the machine, or the limit set for the process."""
+    limits = [int(psutil.virtual_memory().total)]
+    for path in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return min(limits if address_space == resource.RLIM_INFINITY else [*limits, address_space])

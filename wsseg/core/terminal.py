@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -28,7 +28,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line. Control characters, which names in files may hold, are shown as escapes."""
-        self.console.print("\n".join(visible(line, len(line)) for line in text.split("\n")), markup=False)
+        self._print("\n".join(visible(line, len(line)) for line in text.split("\n")))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; columns of numbers are aligned to the right."""
@@ -38,7 +38,12 @@ class Terminal:
             table.add_column(Text(visible(column)), justify="left" if is_text else "right")
         for row in rows:
             table.add_row(*(Text(visible(cell)) for cell in row))  # not str: rich reads "[left] lung" as markup
-        self.console.print(table, soft_wrap=False)
+        self._print(table, soft_wrap=False)
+
+    def _print(self, content: str | Table, soft_wrap: bool | None = None) -> None:
+        """Print text or a table. Work goes on where that fails: the terminal is closed, or the log's disk is full."""
+        with suppress(OSError):
+            self.console.print(content, markup=False, soft_wrap=soft_wrap)
 
     @contextmanager
     def progress(self, what: str, total: int, done: int = 0) -> Iterator[_Bar]:
@@ -47,8 +52,14 @@ class Terminal:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
-        with RichBar(*columns, console=self.console, disable=not self.console.is_terminal) as bars:
+        bars = RichBar(*columns, console=self.console, disable=not self.console.is_terminal)
+        with suppress(OSError):
+            bars.start()
+        try:
             yield _Bar(self, bars, what, total, done)
+        finally:
+            with suppress(OSError):
+                bars.stop()
 
 
 class _Bar:

@@ -15,6 +15,7 @@ import numpy as np
 
 from wsseg.core.cases import Case, Spacing
 from wsseg.core.errors import DataError, and_more, collecting
+from wsseg.core.failures import memory_as_fault
 from wsseg.core.files import sweep, whole_folder
 from wsseg.core.machine import own_cores
 from wsseg.core.places import missing_home, user_folder
@@ -76,7 +77,7 @@ def store(
     contents: dict[str, list[str]] = {}
 
     def one(case: Case) -> CachedCase | None:
-        with collecting(faults):
+        with collecting(faults), memory_as_fault(case.name):
             for name, path in case.images.items():
                 if path is not None:
                     contents.setdefault(f"{name} {hashes.sha256(path)}", []).append(case.name)

@@ -188,7 +188,9 @@ class Runtime:
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    return 2 if isinstance(error, (FaultsError, OSError)) else 130 if isinstance(error, KeyboardInterrupt) else 1
+    if isinstance(error, FaultsError):
+        return error.exit_code
+    return 2 if isinstance(error, OSError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 ALONE = Runtime()

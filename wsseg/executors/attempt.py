@@ -24,8 +24,8 @@ from typing import Any
 from wsseg.core.plain_json import parse_json
 from wsseg.executors.tasks import EXIT_USER_ERROR, POLL_S, Task
 
-STEP_STOP_S = 10.0
-"""Time for a step to exit after SIGTERM; then it is killed, and continues later from its last checkpoint."""
+STEP_STOP_S = 20.0
+"""Time for a step to exit after SIGTERM: a training ends its iteration and writes a checkpoint. Then it is killed."""
 STOP_S = STEP_STOP_S + 5
 """Time for an attempt to exit after SIGTERM; it waits for its step."""
 PR_SET_PDEATHSIG = 1
@@ -99,8 +99,11 @@ def stop_processes(processes: Sequence[subprocess.Popen[bytes]], timeout_s: floa
 def main() -> int:
     """Run the steps of the task given as JSON on the command line."""
     request = parse_json(sys.argv[1])
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM's signal to the worker reaches all processes of a job
+    # The same signal by another name: the step obeys it (a training writes a checkpoint), and this process follows.
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
     _signal_at_parent_death(signal.SIGTERM)
     if os.getppid() != request["parent"]:
         return 128 + signal.SIGTERM  # the parent ended before the line above

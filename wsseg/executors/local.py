@@ -6,12 +6,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, shell_exit_code, start_attempt, stop_processes
-from wsseg.executors.resources import Resources, own_gpus, split_machine
+from wsseg.executors.resources import Resources, common_threads, own_gpus, split_machine
 from wsseg.executors.tasks import POLL_S, Attempt, Executor, Task
 
 if TYPE_CHECKING:
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_executor(jobs: int, gpus: float, program: Sequence[str], report: Reporter) -> Iterator[Executor]:
-    """Open an executor for `jobs` runs at a time; fewer if the machine has too few GPUs."""
+def open_executor(
+    jobs: int, gpus: float, program: Sequence[str], report: Reporter, threads: int | None = None
+) -> Iterator[Executor]:
+    """Open an executor for `jobs` runs at a time; fewer if the machine has too few GPUs.
+
+    Raises:
+        RecipeError: A run needs more GPUs than there are, or has fewer cores than `threads`.
+    """
     resources = split_machine(jobs, own_cores(), own_gpus(), gpus)
     if len(resources) < jobs:
         report.say(f"--jobs {jobs}: reduced to {len(resources)}, as many as the GPUs allow with --gpus {gpus:g}")
-    executor = LocalExecutor(resources, program)
+    smallest = min(len(run.cores) for run in resources)
+    number = common_threads(smallest, threads, "use fewer --jobs", report)
+    executor = LocalExecutor([replace(run, threads=number) for run in resources], program)
     try:
         yield executor
     finally:

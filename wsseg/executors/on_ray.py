@@ -11,13 +11,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsseg.core.errors import RecipeError
 from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, run_attempt
-from wsseg.executors.resources import limits
+from wsseg.executors.resources import common_threads, limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
+
+if TYPE_CHECKING:
+    from wsseg.core.reporter import Reporter
 
 POLL_S = 0.5
 """Time between two polls of the cluster."""
@@ -28,11 +31,13 @@ PASSED_VARIABLES = ("MLFLOW_", "WSSEG_", "AWS_", "PYTHONPATH")
 
 
 @contextmanager
-def open_executor(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Executor]:
+def open_executor(
+    jobs: int, gpus: float, program: Sequence[str], report: Reporter, threads: int | None = None
+) -> Iterator[Executor]:
     """Join the cluster at RAY_ADDRESS, or use one this process has already joined; else start one on this machine.
 
     Raises:
-        RecipeError: The cluster cannot be reached, or has too few GPUs.
+        RecipeError: The cluster cannot be reached, has too few GPUs, or has fewer cores for a run than `threads`.
     """
     import ray
 
@@ -47,7 +52,9 @@ def open_executor(jobs: int, gpus: float, program: Sequence[str]) -> Iterator[Ex
         elif available < gpus:
             limit = f"no node of the Ray cluster has more than {available:g}" if available else "the Ray cluster has 0"
             raise RecipeError(f"--gpus {gpus:g}: {limit}; choose --gpus 0 to train on CPUs")
-        executor = RayExecutor(jobs, gpus, program)
+        cores = _cores_per_run([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
+        threads = common_threads(cores, threads, "use fewer --jobs", report)
+        executor = RayExecutor(jobs, gpus, program, cores, threads)
         try:
             yield executor
         finally:
@@ -62,13 +69,12 @@ class RayExecutor:
 
     queue_hint = "see `ray status` for who uses the cluster"
 
-    def __init__(self, jobs: int, gpus: float, program: Sequence[str]) -> None:
+    def __init__(self, jobs: int, gpus: float, program: Sequence[str], cores: int, threads: int) -> None:
         import ray
 
         self.slots = jobs
-        cores = _cores_per_run([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_VARIABLES)}
-        self.arguments = (tuple(program), {**passed, **limits(cores, gpus)}, Path.cwd())
+        self.arguments = (tuple(program), {**passed, **limits(threads, gpus)}, Path.cwd())
         self.remote: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(run_attempt)
         self.running: dict[Any, Task] = {}
 

@@ -5,21 +5,54 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wsseg.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from wsseg.core.reporter import Reporter
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Cores and GPUs of one run; `gpus` is None where the run sees the same GPUs as this process."""
+    """Cores and GPUs of one run.
+
+    Attributes:
+        cores: Numbers of the cores.
+        gpus: Names of the GPUs; None where the run sees the same GPUs as this process.
+        threads: Number of threads, the same for all runs; None for one per core.
+    """
 
     cores: tuple[int, ...]
     gpus: tuple[str, ...] | None = None
+    threads: int | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that limit a process to them."""
         visible = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
-        return {**limits(len(self.cores)), **visible}
+        return {**limits(self.threads or len(self.cores)), **visible}
+
+
+def common_threads(cores: int, threads: int | None, remedy: str, report: Reporter) -> int:
+    """Return the number of threads of each run, and report it: results depend on it, so it is the same for all.
+
+    Args:
+        cores: Cores of the run that has fewest.
+        threads: Number that runs of the same comparison were trained with before; None if there are none.
+        remedy: How to give a run more cores; `{threads}` in it is replaced.
+        report: Shows the number.
+
+    Raises:
+        RecipeError: There are fewer cores than `threads`.
+    """
+    if threads is not None and threads > cores:
+        raise RecipeError(
+            f"threads: runs of this comparison were trained with {threads}, and now a run gets {cores}; results depend "
+            f"on this number, so {remedy.format(threads=threads)}, or choose another --out"
+        )
+    number = threads or cores
+    report.say(f"threads: {number} for each run (results depend on their number)")
+    return number
 
 
 def limits(threads: int, gpus: float = 1) -> dict[str, str]:

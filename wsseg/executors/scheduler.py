@@ -32,7 +32,7 @@ MAX_PROGRESS = 0.99
 
 def run_tasks(
     tasks: Sequence[Task], on: str, jobs: int, gpus: float, retries: int, report: Reporter,
-    program: Sequence[str] = (),
+    program: Sequence[str] = (), threads: int | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Run tasks, several at a time, and yield the outcome of each as soon as it has ended.
 
@@ -49,6 +49,7 @@ def run_tasks(
         retries: Number of further attempts at a task that failed.
         report: Shows messages and the progress bar.
         program: Command that runs a step; empty for `python -m wsseg`.
+        threads: Number of threads of each task; by default its cores. All tasks get the same number.
 
     Raises:
         RecipeError: An argument is invalid, or the executor is not installed or has too few resources.
@@ -59,11 +60,11 @@ def run_tasks(
         raise RecipeError(faults)
     context: AbstractContextManager[Executor]
     if name == "ray":
-        context = on_ray.open_executor(jobs, gpus, program)
+        context = on_ray.open_executor(jobs, gpus, program, report, threads)
     elif name == "slurm":
-        context = slurm.open_executor(jobs, gpus, program, settings, tasks, report)
+        context = slurm.open_executor(jobs, gpus, program, settings, tasks, report, threads)
     else:
-        context = local.open_executor(jobs, gpus, program, report)
+        context = local.open_executor(jobs, gpus, program, report, threads)
     return _run(tasks, context, retries, report)
 
 

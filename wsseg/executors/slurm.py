@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsseg.core.errors import RecipeError
 from wsseg.core.machine import own_cores
+from wsseg.core.stop_signals import STOP_SIGNALS
 from wsseg.executors.attempt import STOP_S, run_attempt
-from wsseg.executors.resources import limits
+from wsseg.executors.resources import common_threads, limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ COMMON_SETTINGS = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "n
 
 @contextmanager
 def open_executor(
-    jobs: int, gpus: float, program: Sequence[str], settings: str, tasks: Sequence[Task], report: Reporter
-) -> Iterator[Executor]:
+    jobs: int, gpus: float, program: Sequence[str], settings: str, tasks: Sequence[Task], report: Reporter,
+    threads: int | None = None,
+) -> Iterator[Executor]:  # fmt: skip
     """Open an executor for `jobs` jobs at a time; submitit's files go into `slurm/` beside the tasks' folders.
 
     Raises:
-        RecipeError: A setting is unknown, or `gpus` is not a whole number.
+        RecipeError: A setting is unknown, `gpus` is not a whole number, or a job has fewer cores than `threads`.
     """
     import submitit
 
@@ -72,7 +73,10 @@ def open_executor(
         submitter.update_parameters(**parameters)
     except (NameError, ValueError, AssertionError) as error:
         raise RecipeError(f"--on slurm:{settings}: {str(error).splitlines()[0]}") from error
-    executor = SlurmExecutor(submitter, jobs, program, limits(int(parameters["cpus_per_task"]), gpus))
+    threads = common_threads(
+        int(parameters["cpus_per_task"]), threads, "use --on slurm:cpus_per_task={threads}", report
+    )
+    executor = SlurmExecutor(submitter, jobs, program, limits(threads, gpus))
     try:
         yield executor
     finally:
@@ -127,11 +131,12 @@ class Job:
     def __call__(self) -> int:
         """Make the attempt and return its exit code.
 
-        To preempt or cancel a job, SLURM sends SIGTERM to all its processes. The attempt then ends, but its exit code
-        must not be returned: the signal that requeues or ends the job follows shortly.
+        To preempt or cancel a job, SLURM sends SIGTERM (or the warning of `--signal`) to all its processes. The
+        attempt then ends, but its exit code must not be returned: the signal that requeues or ends the job follows
+        shortly.
         """
         code = run_attempt(self.task, self.program, self.environment, self.directory)
-        if code == 128 + signal.SIGTERM:
+        if code - 128 in STOP_SIGNALS:
             time.sleep(END_S)
         return code
 

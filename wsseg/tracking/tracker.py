@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +23,10 @@ SAMPLE_S = 10.0
 class Tracker:
     """The record of one run: always JSON lines in its directory, and an MLflow run if MLflow can be reached."""
 
-    def __init__(self, record: Record, relay: Relay, uri: str) -> None:
+    def __init__(self, record: Record, relay: Relay, uri: str, say: Callable[[str], None]) -> None:
         """Use `Tracker.open`."""
-        self._record, self._relay, self._uri = record, relay, uri
+        self._record, self._relay, self._uri, self._say = record, relay, uri, say
+        self._failed = False
         self._closed = False
 
     @classmethod
@@ -64,11 +65,17 @@ class Tracker:
         )
         relay = Relay(record.path, MlflowStore(uri), say, _Sampler(record).sample)
         relay.start()
-        return cls(record, relay, uri)
+        return cls(record, relay, uri, say)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record the metrics of one iteration. Raises ValueError for a name that MLflow would reject."""
-        self._record.metrics(values, step)
+        with self._surviving():
+            self._record.metrics(values, step)
+
+    def event(self, name: str, values: Mapping[str, object]) -> None:
+        """Record an event of the run with its values. It stays in the record; MLflow does not get it."""
+        with self._surviving():
+            self._record.write(event=name, **values)
 
     def file(self, path: Path, folder: str = "") -> None:
         """Record a file that belongs to the run: a picture, a table, a recipe, weights.
@@ -80,7 +87,9 @@ class Tracker:
         Raises:
             FileNotFoundError: The file does not exist.
         """
-        self._record.file(path, folder)
+        resolved = path.resolve(strict=True)
+        with self._surviving():
+            self._record.file(resolved, folder)
 
     def add_child(self, child: Path) -> None:
         """Make another run a child of this one, in every store that has both, now or later.
@@ -99,9 +108,28 @@ class Tracker:
         """End the run as FINISHED, FAILED or KILLED, and wait, within limits, until MLflow has all of its record."""
         if not self._closed:
             self._closed = True
-            self._record.write(event="closed", status=status)
-            self._relay.stop()
-            self._record.close()
+            with self._surviving():
+                self._record.write(event="closed", status=status)
+            with self._surviving():
+                self._relay.stop()
+            with self._surviving():
+                self._record.close()
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Go on where the record cannot be written (disk full), and say so once: a training does not end by that.
+
+        Lines that could not be written are written together with the next one, as long as they fit into the buffer.
+        """
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._say(
+                    f"{self._record.path}: cannot be written ({error.strerror or error}); the work goes on, but lines "
+                    "of the record may be missing: free some space"
+                )
 
     def viewing_instructions(self) -> str:
         """Return how to view the run: its URL, and before it the command to start the server of a local store.

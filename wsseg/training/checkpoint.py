@@ -119,6 +119,10 @@ class Checkpoints:
             )
         return Snapshot(name, iteration, tensors, notes)
 
+    def names(self) -> list[str]:
+        """Return the names of all checkpoints, newest first; none is read."""
+        return [path.name for path in self._paths()]
+
     def _paths(self) -> list[Path]:
         return sorted((p.with_suffix("") for p in self.folder.glob("iteration_*.json")), reverse=True)
 

@@ -1,74 +1,38 @@
-"""The one trainer: an iteration is a batch, a forward of all branches, a loss of all terms, a step of the optimiser."""
+"""The one trainer: iterations, and what happens between them: logs, validation, checkpoints, the end."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from wsseg.core.contracts import Batch, Step
-from wsseg.core.errors import FaultsError, RecipeError
+from wsseg.core.contracts import Batch
+from wsseg.core.failures import describe_os_error, failure_of
 from wsseg.core.reporter import Progress
+from wsseg.core.stop_signals import stop
 from wsseg.distributed.reduce import all_reduce_sum
 from wsseg.distributed.runtime import ALONE, Runtime
 from wsseg.recipe.schema import TrainingSection
-from wsseg.training.averaging import WeightAverage
-from wsseg.training.branches import Branches, seeded
-from wsseg.training.checkpoint import Checkpoints, Snapshot, optimizer_tensors, restore_optimizer
+from wsseg.training.branches import Branches
+from wsseg.training.callbacks import Callbacks
+from wsseg.training.checkpoint import Snapshot
 from wsseg.training.hybrid import HybridSupervision, Losses
-from wsseg.training.optimization import Precision, make_optimizer, poly_rate
+from wsseg.training.iterations import DivergedError, Iterations
+from wsseg.training.optimization import Precision
+from wsseg.training.saving import CheckpointSaver
 
-GIVE_UP_AFTER = 20
-"""The number of iterations in a row without a finite loss and gradient that ends a training."""
+T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Callbacks:
-    """What a training calls: where numbers go, how to validate, where checkpoints are written.
-
-    Attributes:
-        log: Takes metrics and the number of finished iterations.
-        validate: Scores the held-out cases with the current weights, for information only.
-        checkpoints: The checkpoints of the run.
-        notes: Written into every checkpoint.
-    """
-
-    log: Callable[[Mapping[str, float], int], None]
-    validate: Callable[[], Mapping[str, float]]
-    checkpoints: Checkpoints
-    notes: Mapping[str, Any]
+ROLLED_BACK_RATE = 0.5
+"""Factor of the learning rate after a roll-back."""
 
 
-class DivergedError(FaultsError):
-    """The loss stayed NaN or infinite; the message names the terms."""
-
-
-class TrainingModule(nn.Module):
-    """Networks and terms as one module, from a batch to its losses, so that one DDP wrapper covers both."""
-
-    def __init__(self, branches: Branches, supervision: HybridSupervision, iterations: int) -> None:
-        super().__init__()
-        self.branches, self.supervision, self.iterations = branches, supervision, iterations
-
-    def forward(self, batch: Batch, iteration: int) -> Losses:
-        """Run all networks and terms."""
-        outputs = self.branches(batch)
-        step = Step(batch=batch, outputs=outputs, iteration=iteration, iterations=self.iterations)
-        losses: Losses = self.supervision(step)
-        return losses
-
-
-class Trainer:
-    """Trains the networks of a recipe with its supervision.
-
-    All randomness of an iteration follows from (seed, iteration). Weights, buffers and the optimiser's state are
-    therefore all that has to be saved for a resumed run to end in the same weights, bit for bit, on the same CPU. Of
-    several processes that train together each has its part of the batch; the first logs, validates and saves.
+class Trainer(Iterations):
+    """Trains the networks of a recipe with its supervision; of several processes the first logs, validates and saves.
 
     Args:
         branches: The networks.
@@ -94,67 +58,59 @@ class Trainer:
         seed: int,
         world: Runtime = ALONE,
     ) -> None:
-        self.branches, self.supervision = branches.to(device), supervision.to(device)
-        self.settings, self.batch_at, self.callbacks = settings, batch_at, callbacks
-        self.device, self.precision, self.seed, self.world = device, precision, seed, world
-        self.module = world.wrap_ddp(TrainingModule(self.branches, self.supervision, settings.iterations), device)
-        # oneDNN promises the same sums in every process only when it is asked to.
-        torch.backends.mkldnn.deterministic = True  # type: ignore[assignment]
-        named = [*branches.named_parameters("networks"), *supervision.named_parameters("terms")]
-        self.names = [name for name, _ in named]
-        parameters = [parameter for _, parameter in named]
-        self.optimizer = make_optimizer(
-            settings.optimizer, parameters, settings.lr, settings.momentum, settings.weight_decay
-        )
-        self.average = WeightAverage(branches, settings.ema) if settings.ema else None
-        self.skipped = 0
-        self._in_a_row = 0
+        super().__init__(branches, supervision, settings, batch_at, callbacks, device, precision, seed, world)
+        self.saver = CheckpointSaver(callbacks.checkpoints, callbacks.say)
+
+    def restore(self, snapshot: Snapshot) -> int:
+        """Restore a snapshot and return the iteration to continue with; see `Iterations.restore`."""
+        self.saver.saved = super().restore(snapshot)
+        return self.saver.saved
 
     def fit(self, bar: Progress, start: int = 0) -> None:
-        """Train from iteration `start` to the end; the networks then hold their final (or averaged) weights."""
-        end, settings = self.settings.iterations, self.settings
-        for iteration in range(start, end):
-            losses = self.step(iteration)
-            done = iteration + 1
-            if self.world.rank > 0:
+        """Train from iteration `start` to the end; the networks then hold their final (or averaged) weights.
+
+        Raises:
+            DivergedError: The loss stayed NaN or infinite, also after one roll-back with half the learning rate.
+            NoMemoryError, DeviceError: Memory is exhausted, or the GPU has failed; the last good state was saved.
+            KeyboardInterrupt, StoppedError: A signal asked for it; a checkpoint was written.
+        """
+        done = start
+        while done < self.settings.iterations:
+            try:
+                losses = self._guarded(partial(self.step, done), done)
+            except DivergedError as error:
+                done = self._roll_back(error)
+                bar.reach(done)
                 continue
-            if done % settings.log_every == 0 or done == end:
-                self.callbacks.log(self._numbers(losses, iteration), done)
-                bar.advance(f"loss {losses.total.item():.3f}")
-            else:
-                bar.advance()
-            if settings.validate_every and done % settings.validate_every == 0 and done < end:
-                self.callbacks.log(self.validate(), done)
-            if done % settings.checkpoint_every == 0 or done == end:
-                self.callbacks.checkpoints.save(done, self.tensors(), self.callbacks.notes)
+            done += 1
+            if self.world.rank == 0:
+                self._after_step(losses, done, bar)
+            if self._signal:
+                self._stop(done)
         if self.average:
             self.average.copy_to_model()
 
-    def step(self, iteration: int) -> Losses:
-        """Do one iteration. The weights do not change where the loss or a gradient is not finite."""
-        rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.branches.train()
-        self.supervision.train()
-        batch = self.batch_at(iteration)
-        with seeded(self.seed, "iteration", iteration):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                losses: Losses = self.module(batch, iteration)
-            self.optimizer.zero_grad(set_to_none=True)
-            if losses.total.requires_grad:  # not where every weight is still 0
-                losses.total.backward()  # type: ignore[no-untyped-call]
-        losses = self._mean_over_processes(losses)
-        clip_norm = self.settings.clip_norm
-        norms = [nn.utils.clip_grad_norm_(m.parameters(), clip_norm) for m in self._clipped_modules()]
-        if math.isfinite(losses.total.item()) and all(math.isfinite(float(norm)) for norm in norms):
-            self.optimizer.step()
-            self._in_a_row = 0
-            if self.average:
-                self.average.update()
-        else:
-            self._skip(losses, batch, iteration)
-        return losses
+    def try_largest_step(self) -> None:
+        """Run the last iteration, which has every term, without an update: to see whether memory suffices.
+
+        Weights, buffers and random numbers are as before.
+
+        Raises:
+            NoMemoryError, DeviceError: It does not, or the GPU has failed.
+        """
+        buffers = [buffer.clone() for buffer in self.module.buffers()]
+        last = self.settings.iterations - 1
+        moments = self.missing_moments()
+
+        def run() -> None:
+            self._backward(self.batch_at(last), last)
+            for group in self.optimizer.param_groups:
+                _ = [torch.empty_like(p) for p in group["params"] for _ in range(moments)]
+
+        self._guarded(run, 0)
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
 
     def validate(self) -> Mapping[str, float]:
         """Score the held-out cases with the current weights, or with their average."""
@@ -162,68 +118,101 @@ class Trainer:
         with self.average.applied() if self.average else nullcontext():
             return self.callbacks.validate()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that the next iteration needs, as flat tensors."""
-        return {
-            **{f"networks/{name}": t for name, t in self.branches.state_dict().items()},
-            **{f"terms/{name}": t for name, t in self.supervision.state_dict().items()},
-            **{f"optimizer/{name}": t for name, t in optimizer_tensors(self.optimizer, self.names).items()},
-            **{f"average/{name}": t for name, t in (self.average.tensors() if self.average else {}).items()},
-        }
+    def _after_step(self, losses: Losses, done: int, bar: Progress) -> None:
+        """Log, validate and save what is due after `done` iterations. Only in the first process."""
+        settings, last = self.settings, done == self.settings.iterations
+        if done % settings.log_every == 0 or last:
+            self.callbacks.log(self._numbers(losses, done - 1), done)
+            bar.advance(f"loss {losses.total.item():.3f}")
+        else:
+            bar.advance()
+        if settings.validate_every and done % settings.validate_every == 0 and not last and not self._signal:
+            try:
+                if scores := self._guarded(self.validate, done):
+                    self.callbacks.log(scores, done)
+            except OSError as error:
+                self.callbacks.say(f"iteration {done}: not validated: {describe_os_error(error)}")
+        due = done % settings.checkpoint_every == 0
+        # Within a series of iterations that are not finite, the checkpoints of the time before are kept.
+        if last or self._signal or (due and not self._in_a_row):
+            self._save(done)
+        elif due:
+            self._record_digests()
 
-    def restore(self, snapshot: Snapshot) -> int:
-        """Restore a snapshot and return the iteration to continue with.
+    def _save(self, done: int) -> bool:
+        """Write a checkpoint; return whether that succeeded."""
+        self._record_digests()
+        rate = {} if self.rate_factor == 1 else {"rate_factor": self.rate_factor}
+        attempt = (done // self.settings.checkpoint_every + 1) * self.settings.checkpoint_every
+        then = f"training continues, the next attempt follows at iteration {min(attempt, self.settings.iterations)}"
+        if done == self.settings.iterations or self._signal:
+            then = "free some space"
+        return self.saver.save(done, self.tensors(), {**self.callbacks.notes, **rate}, then)
+
+    def _record_digests(self) -> None:
+        if line := self.digests.take():
+            self.callbacks.event("digests", line)
+
+    def _stop(self, done: int) -> None:
+        """End the training after `done` iterations, when the first process has written its checkpoint."""
+        if self.world.world > 1:
+            all_reduce_sum(torch.zeros(1, device=self.device))
+        self.callbacks.say(f"stopped after iteration {done} of {self.settings.iterations}; {self._kept(done)}")
+        stop(self._signal)
+
+    def _guarded(self, work: Callable[[], T], done: int) -> T:
+        """Run `work`; if memory is exhausted or the GPU fails, save the state after `done` iterations and raise."""
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            failure = failure_of(error)
+            if failure is None:
+                raise
+        # The exception is gone here, and with it all tensors of the failed iteration.
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.world.rank == 0 and done and not self._updating and self.saver.saved != done:
+            try:
+                for buffer, before in zip(self.module.buffers(), self._buffers_before, strict=False):
+                    buffer.copy_(before)
+                self._save(done)
+            except (MemoryError, RuntimeError):  # the state cannot be read from a GPU that is lost
+                pass
+        raise type(failure)(f"{failure}; {self._kept(done)}")
+
+    def _kept(self, done: int) -> str:
+        """Return which checkpoint there is after `done` iterations."""
+        saved = self.saver.saved
+        if saved is None:
+            return "there is no checkpoint yet" if done else "no iteration was done yet"
+        newest = "" if saved == done else "the newest checkpoint is "
+        return f"{newest or 'checkpoint '}of iteration {saved} ({self.callbacks.checkpoints.folder})"
+
+    def _roll_back(self, error: DivergedError) -> int:
+        """Restore the newest checkpoint, halve the learning rate, and return the iteration to continue with.
+
+        Without a checkpoint the weights stay as they are: they have not changed since the last finite iteration.
 
         Raises:
-            RecipeError: The snapshot was made in another number format, or by another number of processes.
+            DivergedError: The training was rolled back before.
         """
-        precision = snapshot.notes.get("precision", self.precision)
-        if precision != self.precision:
-            raise RecipeError(
-                f"training.precision: the checkpoint is in {precision}, the run would continue in {self.precision}; "
-                f"set it to {precision}"
-            )
-        processes = snapshot.notes.get("world", 1)
-        if processes != self.world.world:
-            raise RecipeError(
-                f"the run was started with {processes} processes and cannot be resumed with {self.world.world}, "
-                f"because its batches would change; resume it with {processes}, or start a new run"
-            )
+        if self.rate_factor != 1:
+            raise DivergedError(f"{error} (the rate was halved after a roll-back before)", error.iteration) from None
+        self._record_digests()
+        checkpoints = self.callbacks.checkpoints
 
-        def below(prefix: str) -> dict[str, Tensor]:
-            return {n.removeprefix(prefix): t for n, t in snapshot.tensors.items() if n.startswith(prefix)}
+        def newest() -> str:
+            snapshot = checkpoints.newest([])
+            return snapshot.name if snapshot else ""
 
-        self.branches.load_state_dict(below("networks/"))
-        self.supervision.load_state_dict(below("terms/"))
-        restore_optimizer(self.optimizer, self.names, below("optimizer/"))
-        if self.average:
-            self.average.restore(below("average/"))
-        return snapshot.iteration
+        name = self.world.broadcast_text("checkpoint to roll back to", newest)
+        done = self.restore(checkpoints.read(name)) if name else error.iteration + 1
+        self.rate_factor, self._in_a_row = ROLLED_BACK_RATE, 0
+        place = f"rolled back to iteration {done}" if name else "there is no checkpoint to roll back to"
+        self.callbacks.say(f"{error}: {place}; training continues with half the learning rate")
+        self.callbacks.event("rolled_back", {"from": error.iteration + 1, "to": done, "rate_factor": ROLLED_BACK_RATE})
+        return done
 
     def _clipped_modules(self) -> list[nn.Module]:
         """Return the modules whose gradients are clipped each by itself, so that one does not slow another."""
         modules = [*self.branches.networks.values(), *self.supervision.terms.values()]
         return [module for module in modules if any(True for _ in module.parameters())]
-
-    def _mean_over_processes(self, losses: Losses) -> Losses:
-        """Return the losses as means over the processes, so that all log the same and skip the same iterations."""
-        if self.world.world == 1:
-            return losses
-        means = all_reduce_sum(torch.stack([losses.total.detach(), *losses.by_term.values()])) / self.world.world
-        return replace(losses, total=means[0], by_term=dict(zip(losses.by_term, means[1:], strict=True)))
-
-    def _numbers(self, losses: Losses, iteration: int) -> dict[str, float]:
-        numbers = {f"loss/{name}": float(value) for name, value in losses.by_term.items()}
-        numbers |= {f"weight/{name}": weight for name, weight in losses.weights.items()}
-        rate = poly_rate(self.settings.lr, iteration, self.settings.iterations, self.settings.warmup)
-        return {"loss/total": losses.total.item(), **numbers, "lr": rate, "skipped_iterations": float(self.skipped)}
-
-    def _skip(self, losses: Losses, batch: Batch, iteration: int) -> None:
-        self.skipped += 1
-        self._in_a_row += 1
-        if self._in_a_row >= GIVE_UP_AFTER:
-            names = [name for name, value in losses.by_term.items() if not math.isfinite(float(value))]
-            raise DivergedError(
-                f"iteration {iteration}: loss or gradient not finite {GIVE_UP_AFTER} times in a row "
-                f"(terms: {', '.join(names) or 'gradient only'}; cases: {', '.join(batch.cases)}); lower training.lr"
-            )
