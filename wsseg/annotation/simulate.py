@@ -18,7 +18,7 @@ from wsseg.core.errors import DataError
 from wsseg.core.files import whole_folder
 from wsseg.core.plain_json import parse_json
 from wsseg.core.reporter import Reporter
-from wsseg.dataset.labelmaps import find_label_maps, read_label
+from wsseg.dataset.labelmaps import find_label_maps, over_image, read_label
 from wsseg.dataset.orientation import axes_of_files
 from wsseg.volumes import nifti
 
@@ -99,7 +99,7 @@ def _draw(job: _Job) -> CaseReceipt:
     case = DenseCase(job.case, label, classes, _rounded(grid.spacing_mm))
     annotation = job.protocol.draw(case)
     on_disk = np.where(annotation.label == IGNORE, classes, annotation.label).astype(np.uint8)
-    nifti.write(job.folder / job.label.name, on_disk, grid)
+    nifti.write(job.folder / job.label.name, on_disk, over_image(job.label.parent.parent, job.case, grid))
     return receipt.count(case, annotation, job.protocol)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import IGNORE
-from wsseg.core.errors import DataError, and_more
+from wsseg.core.errors import DataError, and_more, collecting
 from wsseg.volumes import nifti
 from wsseg.volumes.types import Array, Labels, Mask
 
@@ -90,6 +91,21 @@ def find_label_maps(folder: Path, endings: tuple[str, ...] = nifti.ENDINGS) -> d
     """
     files = [file for ending in endings for file in folder.glob(f"*{ending}") if not file.name.startswith(".")]
     return {nifti.stem(file): file for file in sorted(files)}
+
+
+def over_image(root: Path, case: str, grid: nifti.Grid) -> nifti.Grid:
+    """Return the grid of a label map with the position and header of its case's image; see `Grid.placed_like`.
+
+    Args:
+        root: The dataset folder. Without a readable image of the case, the grid is returned unchanged.
+        case: Name of the case.
+        grid: The grid of the label map.
+    """
+    for folder in ("imagesTr", "imagesTs"):
+        for path in sorted((root / folder).glob(f"{escape(case)}_[0-9][0-9][0-9][0-9].nii*")):
+            with collecting([]):  # faults of images are reported where they are read
+                return grid.placed_like(nifti.read_grid(path))
+    return grid
 
 
 def _rounded(array: Array) -> tuple[Array, Mask]:

@@ -104,9 +104,25 @@ class Grid:
         """
         if self.shape == other.shape and self.displacement_voxels(other) <= CORNER_TOLERANCE_VOXELS:
             return True
+        return any(seen._stored_like(other) for seen in self.elsewhere)
+
+    def placed_like(self, image: Grid) -> Grid:
+        """Return this grid with the position and the header of the image that its file lies over, voxel for voxel.
+
+        A label map that another tool saved lies over its image for some readers only; what is written with this grid
+        lies over it for all. The grid is returned unchanged if its file lies elsewhere or has its axes in another
+        order.
+        """
+        if not any(seen._stored_like(self) for seen in (image, *image.elsewhere)):
+            return self
+        to_file = np.linalg.inv(self.disk_affine) @ self.affine
+        return replace(self, affine=image.disk_affine @ to_file, disk_affine=image.disk_affine, forms=image.forms)
+
+    def _stored_like(self, other: Grid) -> bool:
+        """Return whether another file has its axes in the same order, and its corners at the same positions."""
         corners = _corners(self.disk_shape)
-        moves = [np.linalg.inv(seen.disk_affine) @ other.disk_affine @ corners - corners for seen in self.elsewhere]
-        return self.disk_shape == other.disk_shape and any(np.abs(m).max() <= CORNER_TOLERANCE_VOXELS for m in moves)
+        moves = np.linalg.inv(self.disk_affine) @ other.disk_affine @ corners - corners
+        return self.disk_shape == other.disk_shape and bool(np.abs(moves).max() <= CORNER_TOLERANCE_VOXELS)
 
 
 def _corners(shape: Triple) -> Array:

@@ -84,6 +84,20 @@ def test_an_export_lies_over_its_image_in_itk_and_comes_back(tmp_path: Path, rec
     assert not [line for line in recorder.lines if "resampled from" in line]
 
 
+@pytest.mark.parametrize("form", ["seg.nrrd", "nii.gz"])
+def test_an_export_of_label_maps_that_another_tool_saved_lies_over_the_image(tmp_path, recorder, form: str) -> None:
+    strokes = dataset(tmp_path, CASES["turned"])
+    sform, *_ = CASES["turned"]
+    image = tmp_path / "imagesTr/a_0000.nii.gz"
+    for folder, affine in (("scribblesTr", sform), ("scribblesITKTr", QFORM)):  # by nibabel, and by ITK
+        save(tmp_path / folder / "a.nii.gz", strokes, (affine, 2, affine, 0, 2))
+        export_annotation(tmp_path / folder, tmp_path / f"out {folder}", form, None, recorder)
+        (exported,) = (tmp_path / f"out {folder}").glob("a.*")
+        assert same_place(exported, image)
+        if form == "nii.gz":
+            assert np.array_equal(nib.load(exported).affine, nib.load(image).affine)
+
+
 def test_cropped_strokes_at_the_other_form_are_placed_voxel_for_voxel(tmp_path: Path, recorder) -> None:
     strokes = dataset(tmp_path, CASES["turned"])
     image = sitk.ReadImage(str(tmp_path / "imagesTr/a_0000.nii.gz"))

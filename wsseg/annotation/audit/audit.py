@@ -132,16 +132,19 @@ def _read_predictions(
             with collecting(faults):
                 label, grid = read_label(case.prediction, classes, None)
                 volumes[n] = np.bincount(label.ravel(), minlength=classes) * grid.voxel_mm3
-                grids.append(grid)
                 digests[case.name] = _digest(label)
-                if grid.itk_affine is None:
+                images = [(image, nifti.read_grid(image, grid.axes)) for image in case.images]
+                faults += [
+                    f"{case.prediction}: lies on another grid than {image}: resample it to that grid"
+                    for image, image_grid in images
+                    if not image_grid.fits(grid)
+                ]
+                grids.append(grid.placed_like(images[0][1]) if images else grid)
+                if grids[-1].itk_affine is None:
                     faults.append(
                         f"{case.prediction}: sform and qform are mirrored against each other, and viewers take either: "
                         "make them equal in the image, and predict again"
                     )
-                for image in case.images:
-                    if not nifti.read_grid(image, grid.axes).fits(grid):
-                        faults.append(f"{case.prediction}: lies on another grid than {image}: resample it to that grid")
             bar.advance(case.name)
     if faults:
         raise DataError(faults)

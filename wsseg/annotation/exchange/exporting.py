@@ -21,7 +21,7 @@ from wsseg.core.files import whole_folder
 from wsseg.core.reporter import Reporter
 from wsseg.dataset.annotation_json import annotated_classes, ignore_value, is_whole, read_json
 from wsseg.dataset.dataset_json import read_classes
-from wsseg.dataset.labelmaps import to_label
+from wsseg.dataset.labelmaps import over_image, to_label
 from wsseg.dataset.unused import entries, unreadable, unused_lines
 from wsseg.volumes.nifti import Grid
 from wsseg.volumes.types import Labels
@@ -50,7 +50,7 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
     Raises:
         DataError: With all faults of all files.
     """
-    classes, files, ignore = _prepare(folder, out, form, dataset)
+    root, classes, files, ignore = _prepare(folder, out, form, dataset)
     unused = [unreadable(path, (".nii.gz", ".nii")) for path in entries(folder) if path.name not in _COMPANIONS]
     for line in unused_lines(file for file in unused if file is not None):
         report.say(line)
@@ -66,6 +66,7 @@ def export_annotation(folder: Path, out: Path, form: str, dataset: Path | None, 
                 with collecting(faults):
                     label, grid = _read(path, len(classes), ignore)
                     totals.update(count_values(label))
+                    grid = over_image(root, case, grid)
                     image = LabelImage(values.of(label), grid, values.names, tints)
                     formats.WRITERS[ending](partial / f"{case}.{ending}", image)
                 bar.advance(case)
@@ -114,8 +115,8 @@ class _ExportedValues:
 
 def _prepare(
     folder: Path, out: Path, form: str, dataset: Path | None
-) -> tuple[tuple[str, ...], dict[str, Path], int | None]:
-    """Return the classes, the label maps by case, and the value of unannotated voxels. Raises DataError."""
+) -> tuple[Path, tuple[str, ...], dict[str, Path], int | None]:
+    """Return the dataset, its classes, the label maps by case, and the unannotated value. Raises DataError."""
     faults = []
     if form not in FORMATS:
         faults.append(f"--format {form!r}: expected one of {', '.join(FORMATS)}")
@@ -139,9 +140,9 @@ def _prepare(
         value = ignore_value(folder.resolve())
         if not is_whole(read_json(folder / "annotation.json").get("ignore_value")):
             value = value if any(_contains(f, value) for f in files.values()) else None
-    if faults:
+    if faults or root is None:
         raise DataError(faults)
-    return classes, files, value
+    return root, classes, files, value
 
 
 def _contains(path: Path, value: int | None) -> bool:
