@@ -149,6 +149,14 @@ def test_a_finished_run_without_its_results_says_so(run: RunFolder, recipe: Reci
         pass
 
 
+def test_predictions_may_be_removed_and_scores_may_not(run: RunFolder) -> None:
+    (run.path / "predictions" / "b.nii").unlink()
+    assert run.scores and run.damaged_files() == []
+    (run.path / "scores.csv").unlink()
+    with pytest.raises(DataError, match=r"scores\.csv: is missing"):
+        assert run.scores
+
+
 def test_what_a_killed_training_left_is_removed(recipe: Recipe, tmp_path: Path, recorder, monkeypatch) -> None:
     checkpoints = tmp_path / "run" / "checkpoints"
     with suppress(ZeroDivisionError), whole_file(checkpoints / "iteration_0000010.safetensors") as partial:

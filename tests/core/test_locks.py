@@ -113,9 +113,15 @@ def test_an_owner_on_another_machine_is_known_by_its_touches(
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
 
 
-def test_a_damaged_lock_file_without_owner_is_taken(tmp_path: Path) -> None:
-    for text in ("", "[]", "{", '{"pid": 3}', "\udcff"):
-        (tmp_path / LOCK).write_bytes(text.encode(errors="surrogateescape"))
+def test_a_damaged_lock_file_without_owner_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_locks(monkeypatch)
+    monkeypatch.setattr(locks, "_POLL_S", 0.01)
+    spoilt = ({"pid": 10**30}, {"pid": "3"}, {"since": "today"}, {"since": 1e300}, {"host": 3}, {"more": 1})
+    for text in ("", "[]", "{", '{"pid": 3}', "\udcff", "[" * 100_000, *spoilt):
+        if isinstance(text, str):
+            (tmp_path / LOCK).write_bytes(text.encode(errors="surrogateescape"))
+        else:
+            written_by(tmp_path, **text)
         with claim(tmp_path, "training"):
             pass
 

@@ -140,7 +140,9 @@ class RunFolder:
         return read_csv(path) if path.is_file() else []
 
     def damaged_files(self, *names: str) -> list[str]:
-        """Return a fault for each file of the finished run that has changed since.
+        """Return a fault for each file of the finished run that has changed since, or is missing.
+
+        Missing predictions and pictures are no fault: they may have been removed to save space.
 
         Args:
             names: Beginnings of the paths to check; none checks all files that finished.json lists.
@@ -149,8 +151,9 @@ class RunFolder:
         chosen = [name for name in hashes if name.startswith(names or "")]
         missing = [name for name in chosen if not (self.path / name).is_file()]
         changed = [name for name in chosen if name not in missing and sha256(self.path / name) != hashes[name]]
+        needed = [name for name in missing if not name.startswith(("predictions/", "overlays/"))]
         return [
-            *(f"{self.path / name}: is missing; {SCORE_AGAIN}" for name in missing),
+            *(f"{self.path / name}: is missing; {SCORE_AGAIN}" for name in needed),
             *(f"{self.path / name}: damaged (its checksum differs); {SCORE_AGAIN}" for name in changed),
         ]
 
@@ -162,7 +165,7 @@ class RunFolder:
         missing = [name for name in weights if not (self.path / name).is_file()]
         if missing:
             return [f"{self.path}: has finished, but {' and '.join(missing)} are missing; {SCORE_AGAIN}"]
-        return self.damaged_files("weights.", "scores.csv", "predictions/")
+        return self.damaged_files()
 
     def finish(self, iterations: int, scores: Mapping[str, float]) -> None:
         """Write finished.json: the mean scores, and a checksum of every file that does not change any more."""

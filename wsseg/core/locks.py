@@ -165,11 +165,14 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _owner(descriptor: int) -> Owner | None:
-    """Return the owner that the file names; None if it names none."""
+    """Return the owner that the file names; None if it names none, or is damaged."""
     try:
-        return Owner(**parse_json(os.pread(descriptor, 4096, 0)))
+        owner = Owner(**parse_json(os.pread(descriptor, 4096, 0)))
     except (ValueError, TypeError):
         return None
+    texts = all(isinstance(text, str) for text in (owner.host, owner.space, owner.what, owner.token))
+    valid = texts and type(owner.pid) is int and 0 < owner.pid < 2**31 and isinstance(owner.since, float)
+    return owner if valid and 0 < owner.since < 1e11 else None
 
 
 def _refusal(folder: Path, owner: Owner | None) -> str:
