@@ -187,11 +187,17 @@ def test_names_whose_folders_would_be_one_are_refused(two, tmp_path: Path) -> No
 
 
 def test_a_dataset_without_dense_labels_is_refused_before_training(two, tmp_path: Path) -> None:
+    (tmp_path / "made/imagesTr/extra.nii.gz").touch()
+    (tmp_path / "made/labelsTs/extra_seg.nii.gz").touch()
     for path in (tmp_path / "made" / "labelsTr").iterdir():
         path.unlink()
     words = [f"a: {two[0]}", f"b: {two[0]} training.lr=0.1", "--out", tmp_path / "out"]
-    output = wsseg("compare", *words, code=2).stderr
-    assert "labelsTr" in output and "dense label" in output and "wsseg audit" in output
+    result = wsseg("compare", *words, code=2)
+    assert all(word in result.stderr for word in ("labelsTr", "dense label", "wsseg audit"))
+    for name in ("imagesTr/extra.nii.gz", "labelsTs/extra_seg.nii.gz"):
+        assert result.stdout.count(f"not used: {tmp_path / 'made' / name}") == 1, (
+            "each file is named once for all recipes"
+        )
     assert not (tmp_path / "out").exists()
 
 

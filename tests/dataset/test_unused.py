@@ -131,6 +131,9 @@ def test_files_to_predict_that_are_not_used_are_named(make_dataset) -> None:
     assert [case.name for case in image_cases(folder, MODALITIES, ".nii.gz")] == ["case_100"]
     unused = unused_inputs(folder, MODALITIES, ".nii.gz")
     assert [file.path.name for file in unused] == ["n21.nii.gz", "n22_0000.nii", "n23_0005.nii.gz"]
+    assert all(file.holds_data for file in unused)
+    fewer = unused_inputs(folder, MODALITIES[:1], ".nii.gz")
+    assert [file.path.name for file in fewer if not file.holds_data] == ["case_100_0001.nii.gz"], "trained without MR"
     (folder / "case_100_0000.nii.gz").unlink()
     (folder / "case_100_0001.nii.gz").unlink()
     with pytest.raises(DataError, match=r"n21\.nii\.gz"):

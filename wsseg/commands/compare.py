@@ -90,9 +90,9 @@ def compare(
     candidates = request.candidates
     tasks = plan_tasks(candidates, request.out, request.folds, request.seeds, request.against)
     read_runs({candidate.name: candidate.runs for candidate in candidates})  # report their faults before training
+    _say_what_is_left_out(candidates, report)
     if not all(task.done.is_file() for task in tasks.values()):
         _check_references(candidates)
-    _say_what_is_left_out(candidates, report)
     with claim(request.out, "comparing"):
         for folder in (request.out, request.out / "figures"):
             sweep(folder)
@@ -142,10 +142,9 @@ def _check_references(candidates: Sequence[Candidate]) -> None:
 def _say_what_is_left_out(candidates: Sequence[Candidate], report: Reporter) -> None:
     """Name all files that are not used in the dataset and annotation folders of the recipes, each folder once."""
     recipes = [read_recipe(c.recipe, c.overrides) for c in candidates if c.recipe is not None]
-    for recipe in {(r.data.root, r.data.annotation): r for r in recipes}.values():
-        lines = unused_lines(dataset_of(recipe).unused)
-        for line in dict.fromkeys(lines):
-            report.say(line)
+    datasets = {(r.data.root, r.data.annotation): r for r in recipes}.values()
+    for line in dict.fromkeys(line for recipe in datasets for line in unused_lines(dataset_of(recipe).unused)):
+        report.say(line)
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -10,6 +11,8 @@ from wsseg.core.errors import DataError
 
 LONGEST_LINE = 4000
 """Number of characters of a message that are shown; what a file of another person holds may be far longer."""
+LONGEST_NAME = 200
+"""Longest name of a case or class in bytes: file systems allow 255, and files made for it have longer names."""
 _INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories of characters that are no text: control characters, halves of pairs, line separators."""
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -26,6 +29,13 @@ def may_name_a_file(name: object) -> bool:
         and re.fullmatch(r"[^./\\\s][^/\\]*", name) is not None
         and not any(_is_invisible(character) for character in name)
     )
+
+
+def length_faults(name: str) -> list[str]:
+    """Return a fault if a name of a case or class is too long for the names of its files and metrics."""
+    if (size := len(os.fsencode(name))) <= LONGEST_NAME:
+        return []
+    return [f"{name[:40]!r}... has {size} bytes, names of files and metrics allow {LONGEST_NAME}: shorten it"]
 
 
 def inside(folder: Path, *parts: str) -> Path:

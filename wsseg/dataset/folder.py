@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.cases import Case
 from wsseg.core.errors import DataError, and_more, collecting, did_you_mean, short
-from wsseg.core.names import may_name_a_file
+from wsseg.core.names import length_faults, may_name_a_file
 from wsseg.dataset.annotation_json import ignore_value, read_json, unannotated_classes
 from wsseg.dataset.dataset_json import read_channels, read_classes, read_file_ending
 from wsseg.dataset.modality import Modality as Modality
@@ -20,8 +19,6 @@ from wsseg.dataset.split import patient_of
 from wsseg.dataset.unused import UnusedFile, entries, unused_images, unused_labels, unused_lines
 from wsseg.volumes.nifti import ENDINGS
 
-LONGEST_NAME = 200
-"""Longest name of a case or class in bytes: file systems allow 255, and files made for it have longer names."""
 _FAULTS: Mapping[str, tuple[str, ...]] = {"images": ("link", "ending"), "annotation": ("link", "ending", "no image")}
 """Kinds of unused files that keep a recipe from training: their data are certainly missing."""
 
@@ -132,7 +129,7 @@ def _description(
         classes = read_classes(root)
         if odd := [short(name) for name in classes if not may_name_a_file(name)]:
             faults.append(f"{path}: label names become file names; rename {and_more(odd)}")
-        faults += [f"{path}: the label name {fault}" for name in classes for fault in name_faults(name)]
+        faults += [f"{path}: the label name {fault}" for name in classes for fault in length_faults(name)]
     with collecting(faults):
         ending = read_file_ending(root)
     return selected, classes, ending
@@ -187,7 +184,7 @@ def _cases(
                 patient_name = patient_of(name, patient) or ""
                 if not patient_name:
                     faults.append(f"data.patient: {patient!r} finds no patient in the case name {name!r}")
-            faults += [f"{root / f'images{part}'}: the case name {fault}" for fault in name_faults(name)]
+            faults += [f"{root / f'images{part}'}: the case name {fault}" for fault in length_faults(name)]
             cases.append(Case(name, images, label, reference, patient_name or name))
     return tuple(cases)
 
@@ -214,27 +211,29 @@ def image_cases(folder: Path, modalities: Sequence[Modality], ending: str) -> tu
         problem = "holds no image" if folder.is_dir() else "is no folder" if folder.exists() else "no such folder"
         unused = unused_lines(unused_inputs(folder, modalities, ending))
         raise DataError([f"{folder}: {problem}; expected {wanted}", *unused])
-    if faults := [f"{folder}: the case name {fault}" for case in cases for fault in name_faults(case.name)]:
+    if faults := [f"{folder}: the case name {fault}" for case in cases for fault in length_faults(case.name)]:
         raise DataError(faults)
     return cases
 
 
 def unused_inputs(folder: Path, modalities: Sequence[Modality], ending: str) -> tuple[UnusedFile, ...]:
-    """Return the files of a folder of images that `image_cases` does not use."""
+    """Return the files of a folder of images that `image_cases` does not use.
+
+    Further channels of cases that have all modalities are of kind `channel`: the run was trained without them.
+    """
     channels = {m.number: m.channel for m in modalities}
-    return tuple(unused_images(folder, channels, channels, ending))
+    complete = {name for name, images in _images(folder, modalities, ending).items() if all(images.values())}
+    return tuple(
+        replace(file, kind="channel")
+        if file.kind == "number" and file.path.name[: -len(ending) - 5] in complete
+        else file
+        for file in unused_images(folder, channels, channels, ending)
+    )
 
 
 def existing_file(path: Path) -> Path | None:
     """Return the path if the file exists, else None."""
     return path if path.is_file() else None
-
-
-def name_faults(name: str) -> list[str]:
-    """Return a fault if a name of a case or class is too long for the names of its files and metrics."""
-    if (size := len(os.fsencode(name))) <= LONGEST_NAME:
-        return []
-    return [f"{name[:40]!r}... has {size} bytes, names of files and metrics allow {LONGEST_NAME}: shorten it"]
 
 
 def _faults_without_images(root: Path, modalities: Sequence[Modality], cases: Sequence[Case], ending: str) -> list[str]:
