@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from wsseg.assembly import case_sizes, step_sizes
 from wsseg.cli import app
+from wsseg.core.errors import DataError
+from wsseg.volumes import nifti
 
 SMALL = (
     "networks={cross: {use: unet, reads: [ct, mr], features: 4, levels: 2}}",
@@ -62,3 +64,11 @@ def test_what_a_case_needs_grows_with_voxels_modalities_and_classes(classes: int
     size = case_sizes.CaseSize(Path("a.nii"), shape, (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), resampled, 2)
     assert size.cache_bytes == 8000 * 5
     assert size.memory_bytes(classes) == 1000 * (8 + 8) + 8000 * (4 + 12 + 4 * copies)
+
+
+def test_a_volume_beyond_the_memory_is_refused_before_it_is_read(make_dataset, monkeypatch) -> None:
+    path = make_dataset() / "imagesTr/case_000_0000.nii.gz"
+    nifti.read(path)
+    monkeypatch.setattr(nifti, "memory_bytes", lambda: 1000)
+    with pytest.raises(DataError, match=r"case_000_0000.nii.gz: its \(20, 22, 12\) voxels take 10.6 kB .* has 1.0 kB"):
+        nifti.read(path)

@@ -22,7 +22,9 @@ from nibabel.volumeutils import apply_read_scaling
 
 from wsseg.core.axes import CANONICAL, AxisOrder
 from wsseg.core.errors import DataError
+from wsseg.core.failures import size_text
 from wsseg.core.files import whole_file
+from wsseg.core.machine import memory_bytes
 from wsseg.volumes.grid import CORNER_TOLERANCE_VOXELS as CORNER_TOLERANCE_VOXELS
 from wsseg.volumes.grid import UNCHANGED, file_orientation
 from wsseg.volumes.grid import Grid as Grid
@@ -67,6 +69,11 @@ def read(path: Path, axes: AxisOrder = CANONICAL) -> Volume:
         DataError: The file is missing, truncated, corrupt, not 3D, or its header is invalid.
     """
     header, grid = _open(path, axes)
+    if header.bytes > (available := memory_bytes()):
+        raise DataError(
+            f"{path}: its {header.shape} voxels take {size_text(header.bytes)} of memory, and this machine has "
+            f"{size_text(available)}: correct the header if it is wrong, or crop or resample the volume"
+        )
     try:
         array = _voxels(path, header)
     except (OSError, EOFError, zlib.error) as error:
