@@ -98,7 +98,7 @@ def flip(tiny: Tiny, number: int, name: str, command: str, chance: random.Random
 
 def disk_full(tiny: Tiny) -> list[Ended]:
     """No space for a while, and no space to the end."""
-    words = "training.checkpoint_every=1"
+    words = ("training.checkpoint_every=1",)
     for_a_while = started(tiny, *words, run="a", fault={"full_at": [20, 21, 22]}).wait()
     return [for_a_while, started(tiny, *words, run="b", fault={"full_from": 30}).wait()]
 
