@@ -126,6 +126,16 @@ def test_units_of_an_nrrd_file_are_read(tmp_path: Path, recorder) -> None:
     assert np.array_equal(np.asanyarray(nib.load(back / "a.nii.gz").dataobj), strokes)
 
 
+def test_a_metaimage_that_holds_more_voxels_than_its_header_claims_is_refused(tmp_path: Path, recorder) -> None:
+    strokes = dataset(tmp_path, CASES["qform alone"])
+    path = tmp_path / "out/a.mha"
+    path.parent.mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(strokes.T), str(path), False)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 7 8 6", b"DimSize = 7 8 5"))
+    with pytest.raises(DataError, match=r"a\.mha: truncated or corrupt \(336 bytes of voxels, its header claims 280\)"):
+        import_annotation(tmp_path, [path], ImportOptions(unpainted="3"), recorder)
+
+
 def test_an_export_whose_sides_are_unclear_is_refused(tmp_path: Path, recorder) -> None:
     dataset(tmp_path, (QFORM @ np.diag([-1.0, 1, 1, 1]), 2, QFORM, 1, 2))
     with pytest.raises(DataError, match=r"a\.nrrd: sform and qform are mirrored.*make them equal"):

@@ -110,6 +110,8 @@ def _voxels(path: Path, header: Mapping[str, str], stream: IO[bytes]) -> Array:
         packed = decompressor.decompress(packed, claimed + 1)
         if not decompressor.eof or len(packed) != claimed:
             raise ValueError(f"{len(packed)} bytes after decompression, its header claims {claimed}")
+    elif len(packed) != claimed:
+        raise ValueError(f"{len(packed)} bytes of voxels, its header claims {claimed}")
     return np.frombuffer(packed, dtype, claimed // dtype.itemsize).reshape(shape, order="F")
 
 
