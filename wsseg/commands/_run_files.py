@@ -16,8 +16,19 @@ from wsseg.core.sealed import check_sidecar, read_sealed
 OPENED = "opened.json"
 BEGIN_ANEW = "restore it from a copy, or begin a new run"
 SCORE_AGAIN = "delete finished.json and continue the run (--resume): it is scored again"
-UNLISTED = ("finished.json", "mlflow.json", "record.jsonl", "log.txt")
-"""Files of a run that finished.json does not list: they change afterwards, or hold checksums of their own."""
+LISTED = (
+    "*.json",
+    "*.sha256",
+    "*.safetensors",
+    "recipe.yaml",
+    "scores.csv",
+    "predictions/*",
+    "overlays/*",
+    "plugins/*",
+)
+"""Files of a run whose sha256 is in finished.json, apart from those in `UNLISTED`."""
+UNLISTED = ("finished.json", "mlflow.json")
+"""Files that change afterwards; they hold checksums of their own."""
 
 
 class _Shape(BaseModel):
@@ -91,14 +102,10 @@ def read_run_file(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def file_hashes(run: Path) -> dict[str, str]:
-    """Return the sha256 of the files of a run by their path in it, apart from checkpoints and hidden files."""
-    paths = [path for path in sorted(run.rglob("*")) if path.is_file()]
-    names = {path: path.relative_to(run) for path in paths}
-    return {
-        name.as_posix(): sha256(path)
-        for path, name in names.items()
-        if name.parts[0] not in ("checkpoints", "audit", *UNLISTED) and not any(p.startswith(".") for p in name.parts)
-    }
+    """Return the sha256 of the files of a run that do not change any more, by their path in it."""
+    paths = {path for pattern in LISTED for path in run.glob(pattern) if path.is_file()}
+    names = {path: path.relative_to(run).as_posix() for path in sorted(paths) if not path.name.startswith(".")}
+    return {name: sha256(path) for path, name in names.items() if name not in UNLISTED}
 
 
 def sha256(path: Path) -> str:
