@@ -104,7 +104,7 @@ def over_image(root: Path, case: str, grid: nifti.Grid) -> nifti.Grid:
     for folder in ("imagesTr", "imagesTs"):
         for path in sorted((root / folder).glob(f"{escape(case)}_[0-9][0-9][0-9][0-9].nii*")):
             with collecting([]):  # faults of images are reported where they are read
-                return grid.placed_like(nifti.read_grid(path))
+                return grid.placed_like(nifti.read_grid(path, grid.axes))
     return grid
 
 
