@@ -106,6 +106,8 @@ def _train_and_compare(
     """Train the missing runs, compare all of them and write the result."""
     execution = request.execution
     threads = recorded_threads([task.folder for task in tasks.values()])
+    if threads is not None:
+        report.say(f"threads: {threads} for each run, as before (results depend on their number)")
     outcomes = run_tasks(
         list(tasks.values()), execution.on, execution.jobs, execution.gpus, execution.retries, report, threads=threads
     )

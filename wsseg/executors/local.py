@@ -32,7 +32,7 @@ def open_executor(
     if len(resources) < jobs:
         report.say(f"--jobs {jobs}: reduced to {len(resources)}, as many as the GPUs allow with --gpus {gpus:g}")
     smallest = min(len(run.cores) for run in resources)
-    number = common_threads(smallest, threads, "use fewer --jobs", report)
+    number = common_threads(smallest, threads, "use fewer --jobs")
     executor = LocalExecutor([replace(run, threads=number) for run in resources], program)
     try:
         yield executor

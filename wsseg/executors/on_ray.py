@@ -11,16 +11,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsseg.core.errors import RecipeError
 from wsseg.core.machine import own_cores
 from wsseg.executors.attempt import STOP_S, run_attempt
 from wsseg.executors.resources import common_threads, limits
 from wsseg.executors.tasks import EXIT_KILLED, EXIT_USER_ERROR, Attempt, Executor, Task
-
-if TYPE_CHECKING:
-    from wsseg.core.reporter import Reporter
 
 POLL_S = 0.5
 """Time between two polls of the cluster."""
@@ -31,9 +28,7 @@ PASSED_VARIABLES = ("MLFLOW_", "WSSEG_", "AWS_", "PYTHONPATH")
 
 
 @contextmanager
-def open_executor(
-    jobs: int, gpus: float, program: Sequence[str], report: Reporter, threads: int | None = None
-) -> Iterator[Executor]:
+def open_executor(jobs: int, gpus: float, program: Sequence[str], threads: int | None = None) -> Iterator[Executor]:
     """Join the cluster at RAY_ADDRESS, or use one this process has already joined; else start one on this machine.
 
     Raises:
@@ -53,7 +48,7 @@ def open_executor(
             limit = f"no node of the Ray cluster has more than {available:g}" if available else "the Ray cluster has 0"
             raise RecipeError(f"--gpus {gpus:g}: {limit}; choose --gpus 0 to train on CPUs")
         cores = _cores_per_run([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
-        threads = common_threads(cores, threads, "use fewer --jobs", report)
+        threads = common_threads(cores, threads, "use fewer --jobs")
         executor = RayExecutor(jobs, gpus, program, cores, threads)
         try:
             yield executor

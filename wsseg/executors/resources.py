@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from wsseg.core.errors import RecipeError
-
-if TYPE_CHECKING:
-    from wsseg.core.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -33,14 +29,13 @@ class Resources:
         return {**limits(self.threads or len(self.cores)), **visible}
 
 
-def common_threads(cores: int, threads: int | None, remedy: str, report: Reporter) -> int:
-    """Return the number of threads of each run, and report it: results depend on it, so it is the same for all.
+def common_threads(cores: int, threads: int | None, remedy: str) -> int:
+    """Return the number of threads of each run: results depend on it, so it is the same for all.
 
     Args:
         cores: Cores of the run that has fewest.
         threads: Number that runs of the same comparison were trained with before; None if there are none.
         remedy: How to give a run more cores; `{threads}` in it is replaced.
-        report: Shows the number.
 
     Raises:
         RecipeError: There are fewer cores than `threads`.
@@ -50,9 +45,7 @@ def common_threads(cores: int, threads: int | None, remedy: str, report: Reporte
             f"threads: runs of this comparison were trained with {threads}, and now a run gets {cores}; results depend "
             f"on this number, so {remedy.format(threads=threads)}, or choose another --out"
         )
-    number = threads or cores
-    report.say(f"threads: {number} for each run (results depend on their number)")
-    return number
+    return threads or cores
 
 
 def limits(threads: int, gpus: float = 1) -> dict[str, str]:

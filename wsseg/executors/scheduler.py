@@ -60,7 +60,7 @@ def run_tasks(
         raise RecipeError(faults)
     context: AbstractContextManager[Executor]
     if name == "ray":
-        context = on_ray.open_executor(jobs, gpus, program, report, threads)
+        context = on_ray.open_executor(jobs, gpus, program, threads)
     elif name == "slurm":
         context = slurm.open_executor(jobs, gpus, program, settings, tasks, report, threads)
     else:

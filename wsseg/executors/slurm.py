@@ -73,9 +73,7 @@ def open_executor(
         submitter.update_parameters(**parameters)
     except (NameError, ValueError, AssertionError) as error:
         raise RecipeError(f"--on slurm:{settings}: {str(error).splitlines()[0]}") from error
-    threads = common_threads(
-        int(parameters["cpus_per_task"]), threads, "use --on slurm:cpus_per_task={threads}", report
-    )
+    threads = common_threads(int(parameters["cpus_per_task"]), threads, "use --on slurm:cpus_per_task={threads}")
     executor = SlurmExecutor(submitter, jobs, program, limits(threads, gpus))
     try:
         yield executor
