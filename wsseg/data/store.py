@@ -154,10 +154,14 @@ def _key(dataset: Dataset, case: Case, spacing_mm: Spacing, hashes: ContentHashe
 
 
 def _turn(case: Case) -> list[str]:
-    """Return the order that a case's axes are turned to, if it is not the canonical one; see `Grid.turn`."""
+    """Return the order that a case's axes are turned to, if not the canonical one (`Grid.turn`), and a unit if not mm.
+
+    Entries of earlier versions, which took metres and microns for mm, are not used.
+    """
     with suppress(DataError):  # files that cannot be read are reported when they are preprocessed
         grid = nifti.read_grid(next(path for path in case.images.values() if path is not None), case.axes)
-        return [] if grid.turn == nifti.grid_of(grid.disk_shape, grid.disk_affine).turn else [grid.turn]
+        units = [] if grid.forms is None or grid.forms.mm == 1 else [grid.forms.unit]
+        return units + ([] if grid.turn == nifti.grid_of(grid.disk_shape, grid.disk_affine).turn else [grid.turn])
     return []
 
 
