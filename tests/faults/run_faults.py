@@ -47,7 +47,7 @@ def kills(tiny: Tiny, calls: Iterable[int]) -> dict[str, bool]:
     for call in calls:
         run = f"killed{call}"
         ended = started(tiny, "training.checkpoint_every=1", run=run, fault={"kill_at": call}).wait()
-        written = sorted((tiny.folder / run / "checkpoints").glob("*.json"))
+        written = sorted((tiny.folder / run / "checkpoints").glob("iteration_*.json"))
         least = int(written[-1].stem.rsplit("_", 1)[1]) - 1 if written else -1
         held[f"call {call}"] = ended.code == -signal.SIGKILL and newest(tiny.folder / run) >= max(least, -1)
     resumed = tiny.train("training.checkpoint_every=1", "--resume", run=tiny.folder / run)

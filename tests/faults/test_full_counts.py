@@ -41,7 +41,7 @@ def test_40_kills_at_random_moments(tiny: Tiny, count: Callable[..., None], shar
         time.sleep(chance.uniform(0, 0.5))
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-        written = sorted((tiny.folder / run / "checkpoints").glob("*.json"))[-1]
+        written = sorted((tiny.folder / run / "checkpoints").glob("iteration_*.json"))[-1]
         held.append(newest(tiny.folder / run) >= int(written.stem.rsplit("_", 1)[1]) - 1)
     count("R1", sum(held), len(held), "at a random moment")
     assert all(held)
