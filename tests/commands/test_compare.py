@@ -327,7 +327,7 @@ def test_runs_whose_data_are_gone_and_with_odd_names_are_compared_all_the_same(t
     page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
     assert "+ a $\\foo$ &lt;b&gt;|[1]: Dice 0.400, 80.0 % of _full (0.500); difference -0.100, 95 % interval" in page
     assert "Not drawn: /gone: no such folder" in page and "<b>" not in page
-    assert "\\+ a $\\\\foo$ \\<b\\>\\|\\[1\\]: Dice" in text
+    assert "\\+ a \\$\\\\foo\\$ \\<b\\>\\|\\[1\\]: Dice" in text
     assert "_full: labelsTr" in page and "no record.jsonl" in page
     assert page.count("data:image/png;base64,") == 1, "the differences; no curves, minutes or cases are to be had"
 

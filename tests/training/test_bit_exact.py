@@ -7,7 +7,7 @@ import torch
 
 from wsseg.training.checkpoint import Checkpoints
 
-ITERATIONS = 20
+ITERATIONS = 8
 WORDS = (
     "networks={ct: {use: unet, reads: [ct], features: 4, levels: 2}, "
     "mr: {use: unet, reads: [mr], features: 4, levels: 2}, cross: {use: cross_modal_unet, fuses: [ct, mr]}}",
@@ -18,11 +18,9 @@ WORDS = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_every_resumed_training_ends_in_the_same_weights(engine, tmp_path: Path, threads: int) -> None:
+def test_every_resumed_training_ends_in_the_same_weights(engine, tmp_path: Path) -> None:
     whole = engine(*WORDS)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(2)
     checkpoints = whole.trainer.callbacks.checkpoints
     checkpoints.keep = ITERATIONS
     whole.trainer.fit(whole.recorder)
@@ -34,7 +32,7 @@ def test_every_resumed_training_ends_in_the_same_weights(engine, tmp_path: Path,
     assert list(digests) == list(range(1, ITERATIONS + 1))
     for done in range(1, ITERATIONS):
         resumed = engine(*WORDS, folder=f"resumed_{done}")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(2)
         start = resumed.trainer.restore(Checkpoints(tmp_path / "run").read(f"iteration_{done:07d}"))
         resumed.trainer.fit(resumed.recorder, start)
         ended = resumed.trainer.branches.state_dict()

@@ -13,7 +13,6 @@ from wsseg.core.axes import AxisOrder
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.core.names import may_name_a_file
-from wsseg.core.plain_json import parse_json
 from wsseg.data.fingerprint import Preprocessing
 from wsseg.dataset.folder import Modality
 from wsseg.recipe import plugins
@@ -86,15 +85,3 @@ def check_notes(notes: Mapping[str, Any], path: Path) -> ModelNotes:
     except ValidationError as error:
         faults = plugins.sentences(error, list(ModelNotes.model_fields))
         raise DataError([f"{path}: {fault.lstrip('.')}; {REMEDY}" for fault in faults]) from error
-
-
-def read_notes(run: Path) -> ModelNotes:
-    """Read weights.json of a run. Raises DataError."""
-    path = run / "weights.json"
-    try:
-        notes = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {REMEDY}") from error
-    if not isinstance(notes, dict):
-        raise DataError(f"{path}: expected one JSON object, {{...}}; {REMEDY}")
-    return check_notes(notes, path)
