@@ -27,7 +27,7 @@ def test_faults_come_all_at_once_with_code_2_and_no_traceback(
     both = run_wsseg("check", recipe, "training.lr=fast", "data.fold=7", code=2).stderr.splitlines()
     assert len(both) == 4 and "training.lr" in both[0] and "case_002.nii.gz" in both[-1], "recipe and data in one round"
     assert "no such file" in run_wsseg("train", tmp_path / "none.yaml", code=2).stderr.lower()
-    assert "holds no weights.json" in run_wsseg("predict", tmp_path, root / "imagesTs", tmp_path / "x", code=2).stderr
+    assert "neither weights nor" in run_wsseg("predict", tmp_path, root / "imagesTs", tmp_path / "x", code=2).stderr
 
 
 def test_check_says_what_is_drawn_and_what_survives(run_wsseg, make_dataset, make_recipe) -> None:

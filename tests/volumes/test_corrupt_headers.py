@@ -136,6 +136,6 @@ def test_no_memory_is_asked_for_before_sizes_are_known(tmp_path: Path, monkeypat
     nifti.read(path)
     assert tracemalloc.get_traced_memory()[1] < 2.5 * zeros.nbytes + 2**21
     tracemalloc.stop()
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3e6))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3e6, total=10**12))
     with pytest.raises(DataError, match=r"a\.nii\.gz: its \(100, 100, 100\) voxels take 0\.0 GB of memory, .* free"):
         nifti.read(path)
