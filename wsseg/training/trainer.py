@@ -8,7 +8,6 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from wsseg.core.contracts import Batch
 from wsseg.core.failures import describe_os_error, failure_of
@@ -211,8 +210,3 @@ class Trainer(Iterations):
         self.callbacks.say(f"{error}: {place}; training continues with half the learning rate")
         self.callbacks.event("rolled_back", {"from": error.iteration + 1, "to": done, "rate_factor": ROLLED_BACK_RATE})
         return done
-
-    def _clipped_modules(self) -> list[nn.Module]:
-        """Return the modules whose gradients are clipped each by itself, so that one does not slow another."""
-        modules = [*self.branches.networks.values(), *self.supervision.terms.values()]
-        return [module for module in modules if any(True for _ in module.parameters())]
