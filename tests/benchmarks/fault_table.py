@@ -32,7 +32,7 @@ MARKED = re.compile(r"(<!-- faults:(?P<kind>goals|rows) -->\n)(?P<table>.*?)(<!-
 GOALS = {
     "R1": "SIGKILL at any moment: the newest valid checkpoint is at most one save old",
     "R2": "one flipped bit in any file of a run or cache: named, or mended with a sentence",
-    "R3": "damaged volumes: refused by name or read right (a voxel of a raw .nii has no checksum)",
+    "R3": "damaged volumes: refused, named by `check`, or read right (bits of voxels of a raw .nii do not count)",
     "R4": "faults that stop a command: one line each with place and remedy, no traceback",
     "R5": "resume at any iteration: the weights are those of a whole training, bit by bit",
     "R8": "hostile recipes, datasets, annotations, weights: nothing executed, nothing written outside",
