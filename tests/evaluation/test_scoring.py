@@ -72,6 +72,15 @@ def test_a_case_permuted_and_flipped_on_disk_scores_the_same(folders, blob, save
     assert score_folder(predictions, references, None, 2.0, recorder) == before
 
 
+def test_a_case_on_a_sheared_grid_is_scored_by_the_edges_of_its_voxels(tmp_path, save, recorder) -> None:
+    label, sheared = np.zeros((6, 6, 6), np.uint8), np.diag([*SPACING, 1.0])
+    label[2:4], sheared[1, 2] = 1, 1.2
+    for folder in ("out", "labels"):
+        save(tmp_path / folder / "a.nii.gz", label, affine=sheared)
+    (row,) = score_folder(tmp_path / "out", tmp_path / "labels", None, 1.0, recorder)
+    assert row.dice == 1 and row.volume_ml == pytest.approx(72 * 1.0 * 1.5 * 3.0 / 1000)
+
+
 def test_a_value_that_a_scale_factor_left_beside_a_whole_number_is_that_number(folders, blob, save, recorder) -> None:
     before = score_folder(*folders, None, 2.0, recorder)
     save(folders[0] / "case_1.nii.gz", (two_classes(blob, 1) * 0.9999).astype(np.float32))

@@ -119,6 +119,10 @@ def test_a_unit_that_does_not_exist_or_cannot_be_meant_is_refused_by_name(tmp_pa
     path = save(tmp_path / "a.nii", QFORM, 1, QFORM, 1, units=1)
     with pytest.raises(DataError, match=r"a\.nii: its voxels measure .*xyzt_units, which says metre"):
         nifti.read_grid(path)
+    half = np.diag([0.5, 0.5, 0.5, 1])
+    path = save(tmp_path / "a.nii", half, 1, half, 1, units=1)
+    with pytest.raises(DataError, match=r"measure \[500\. 500\. 500\.\] mm, .*xyzt_units, which says metre"):
+        nifti.read_grid(path)
 
 
 def test_nifti_2_stays_nifti_2(tmp_path: Path) -> None:
