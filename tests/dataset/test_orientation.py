@@ -137,7 +137,14 @@ def test_the_rule_survives_json_and_is_said(axes: AxisOrder) -> None:
     assert AxisOrder.from_record(None) == CANONICAL, "runs of before"
 
 
-@pytest.mark.parametrize("wrong", [{"frame": [[1, 0], [0, 1]], "through": 2}, {"frame": None, "through": 3}, {}, []])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frame": [[1, 0], [0, 1]], "through": 2}, {"frame": None, "through": 3}, {}, [],
+        {"frame": [[1, 0, 0], [1, 0, 0], [0, 0, 1]], "through": 2},
+        {"frame": [[float("nan"), 0, 0], [0, 1, 0], [0, 0, 1]], "through": 2},
+    ],
+)  # fmt: skip
 def test_a_damaged_rule_is_refused(wrong) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         AxisOrder.from_record(wrong)

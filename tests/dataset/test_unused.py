@@ -67,6 +67,12 @@ def test_folders_of_dicom_and_others_are_named(make_dataset) -> None:
     assert "move its volumes up" in lines["imagesTr/deeper"]
 
 
+def test_a_dicom_file_without_an_ending_is_named(make_dataset) -> None:
+    root = make_dataset(cases=2)
+    (root / "imagesTr/IM0001").write_bytes(bytes(128) + b"DICM")
+    assert "dcm2niix" in said(root)["imagesTr/IM0001"]
+
+
 def test_files_of_the_system_are_passed_over(make_dataset) -> None:
     root = make_dataset(cases=2)
     for name in (".DS_Store", "._case_000_0000.nii.gz", "Thumbs.db", "desktop.ini"):
