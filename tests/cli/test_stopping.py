@@ -53,3 +53,13 @@ def test_a_command_that_does_not_train_obeys_a_signal_at_once(
         os.kill(os.getpid(), number)
     assert end.value.exit_code == 128 + number
     assert capsys.readouterr().err == f"stopped by {number.name}; continue like this\n"
+
+
+def test_the_exit_code_is_right_although_the_terminal_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(typer, "echo", gone)
+    with pytest.raises(typer.Exit) as end, clean_exit():
+        raise DataError("a fault")
+    assert end.value.exit_code == 2

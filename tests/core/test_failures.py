@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wsseg.core.errors import DeviceError, FaultsError, NoMemoryError, NoSpaceError
-from wsseg.core.failures import describe_os_error, failure_of, size_text
+from wsseg.core.errors import DataError, DeviceError, FaultsError, NoMemoryError, NoSpaceError
+from wsseg.core.failures import describe_os_error, failure_of, memory_as_fault, size_text
 from wsseg.core.files import whole_file, whole_folder
 
 
@@ -57,6 +57,17 @@ def test_a_write_that_fails_names_its_file_and_leaves_nothing(tmp_path: Path, fo
         text = describe_os_error(failure.value)
         assert str(target) in text and "free some space" in text and "free on its disk" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_exhausted_memory_is_a_fault_of_one_case_and_nothing_else_is() -> None:
+    with (
+        pytest.raises(DataError, match=r"^case_1: out of memory on this machine .*; crop it"),
+        memory_as_fault("case_1"),
+    ):
+        raise MemoryError
+    for error in (RuntimeError("shapes differ"), RuntimeError("CUDA error: lost")):
+        with pytest.raises(RuntimeError, match=str(error)), memory_as_fault("case_1"):
+            raise error
 
 
 def test_sizes_as_text() -> None:

@@ -121,7 +121,7 @@ def test_a_damaged_lock_file_without_owner_is_taken(tmp_path: Path, monkeypatch:
         if isinstance(text, str):
             (tmp_path / LOCK).write_bytes(text.encode(errors="surrogateescape"))
         else:
-            written_by(tmp_path, **text)
+            written_by(tmp_path, space=locks.process_space(), **text)
         with claim(tmp_path, "training"):
             pass
 

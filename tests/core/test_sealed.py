@@ -62,3 +62,21 @@ def test_a_file_with_a_sidecar_is_checked_against_it(tmp_path: Path, monkeypatch
     check_sidecar(path, "")
     sidecar.unlink()
     check_sidecar(path, "")
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_kill_between_the_writes_leaves_no_file_that_looks_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    path, left = tmp_path / "x.json", iter(range(writes))
+    write_with_sidecar(path, b"one")
+
+    def killed(to: Path, text: bytes) -> None:
+        if next(left, None) is None:
+            sys.exit()
+        write_safely(to, text)
+
+    monkeypatch.setattr(sealed, "write_safely", killed)
+    with pytest.raises(SystemExit):
+        write_with_sidecar(path, b"two")
+    check_sidecar(path, "")
