@@ -139,8 +139,9 @@ def test_the_same_image_in_two_cases_is_said(make_dataset, tmp_path: Path, recor
 
 
 def test_what_a_killed_start_left_is_removed(dataset, tmp_path: Path, recorder) -> None:
+    stored(dataset, tmp_path, recorder)  # from here on nothing is written there
     left = tmp_path / "store" / f".{'a' * 32}.abcd_123"
-    left.mkdir(parents=True)
+    left.mkdir()
     os.utime(left, (1, 1))
     stored(dataset, tmp_path, recorder)
     assert not left.exists()

@@ -11,6 +11,7 @@ import pytest
 from wsseg.core.cases import IGNORE
 from wsseg.core.errors import DataError
 from wsseg.data import fingerprint
+from wsseg.data import store as store_module
 from wsseg.data.loading import load_case, load_reference
 from wsseg.data.store import annotation_faults, store
 from wsseg.data.store import fingerprint as sum_up
@@ -105,6 +106,20 @@ def test_every_fault_of_every_file_is_said_at_once(make_dataset, recorder, tmp_p
     assert "case_003.nii.gz: holds 9 (60 voxels), expected 0..2 and 3 for not annotated" in text
     assert "case_004_0001.nii.gz: its corner lies 1.5 voxels from that of case_004_0000.nii.gz" in text
     assert len(caught.value.faults) == 5
+
+
+def test_a_case_that_exhausts_the_memory_is_a_fault_by_name(make_dataset, recorder, tmp_path, monkeypatch) -> None:
+    dataset = dataset_of(make_dataset(cases=2))
+
+    def exhausted(*_: object) -> None:
+        raise MemoryError("Unable to allocate 1.2 TiB")
+
+    monkeypatch.setattr(store_module, "load_case", exhausted)
+    with pytest.raises(DataError) as caught:
+        store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
+    assert [fault.split(" (")[0] for fault in caught.value.faults] == [
+        f"case_00{n}: out of memory on this machine" for n in range(2)
+    ]
 
 
 def test_a_class_that_nobody_drew_is_a_fault(make_dataset, recorder, tmp_path: Path) -> None:
