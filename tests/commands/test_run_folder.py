@@ -183,3 +183,9 @@ def test_names_that_are_not_utf_8_are_written_and_read(tmp_path: Path) -> None:
     assert run.read("resolved.json") == {"data": {"root": "a\udce9ä"}}
     run.write("opened.json", {"ä": {"patient": "p", "for": []}})
     assert run.read("opened.json") == {"ä": {"patient": "p", "for": []}}
+
+
+def test_data_have_changed_is_said_with_the_cases(run: RunFolder) -> None:
+    run.check_plan(PLAN)
+    with pytest.raises(RecipeError, match=r"the data have changed .*\(content: changed a, new c; fold\)"):
+        run.check_plan(PLAN | {"content": {"a": "y", "c": "z"}, "fold": 1})

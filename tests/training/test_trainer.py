@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wsseg.core.contracts import Term
 from wsseg.core.errors import RecipeError
+from wsseg.training.checkpoint import Snapshot
 from wsseg.training.hybrid import HybridSupervision, TermSpec
 from wsseg.training.iterations import GIVE_UP_AFTER, DivergedError
 from wsseg.training.optimization import choose_precision, poly_rate
@@ -106,6 +107,11 @@ def test_a_run_resumes_alike_when_networks_were_reordered_and_not_in_another_num
     other.trainer.precision = "bf16"
     with pytest.raises(RecipeError, match=r"training\.precision: .*fp32.*bf16; set it to fp32"):
         other.trainer.restore(other.trainer.callbacks.checkpoints.newest([]))
+
+
+def test_a_run_is_not_resumed_by_another_number_of_processes(engine) -> None:
+    with pytest.raises(RecipeError, match="started with 2 processes and cannot be resumed with 1"):
+        engine().trainer.restore(Snapshot("iteration_0000002", 2, {}, {"world": 2}))
 
 
 def test_networks_start_alike_in_every_company(engine) -> None:
