@@ -4,11 +4,20 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
+import pytest
 
+from wsseg.assembly import case_sizes
+from wsseg.commands import predict
+from wsseg.core.axes import CANONICAL
+from wsseg.core.cases import Case
+from wsseg.core.errors import DataError
+from wsseg.core.locks import claim
 from wsseg.core.sealed import sealed_json
+from wsseg.dataset.modality import Modality
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -105,3 +114,22 @@ def test_weights_that_were_kept_predict_as_the_run_did(run_wsseg, make_dataset, 
         np.testing.assert_array_equal(first, again)
         changed += int((first != plain).sum())
     assert changed, "the recipe's mirrored looks can be left out"
+
+
+def test_a_folder_that_another_process_predicts_into_is_refused(make_dataset, recorder, tmp_path, monkeypatch) -> None:
+    modalities = (Modality("ct", "CT", 0), Modality("mr", "MR", 1))
+    model = SimpleNamespace(axes=CANONICAL, modalities=modalities, ending=".nii.gz", training_range=None)
+    monkeypatch.setattr(predict, "load_model", lambda *_: model)
+    out = tmp_path / "out"
+    with claim(out, "predicting"), pytest.raises(DataError, match=r"out: in use by process .* predicting there"):
+        predict.predict(tmp_path / "run", make_dataset(cases=1) / "imagesTs", out, False, None, recorder)
+
+
+def test_a_case_beyond_the_memory_is_refused_before_it_is_read(make_dataset, monkeypatch) -> None:
+    path = make_dataset(cases=1) / "imagesTs/case_100_0000.nii.gz"
+    model = SimpleNamespace(preprocessing=SimpleNamespace(spacing_mm=(2.0, 2.0, 3.0)), classes=("background", "left"))
+    case = Case("case_100", {"ct": path}, None, None, "case_100")
+    assert predict._load(model, case).grid.shape == (20, 22, 12)
+    monkeypatch.setattr(case_sizes, "memory_bytes", lambda: 1000)
+    with pytest.raises(DataError, match=r"case_100_0000\.nii\.gz: 20 x 22 x 12 voxels .* this machine has 1\.0 kB"):
+        predict._load(model, case)
