@@ -1,10 +1,13 @@
 """The benchmark scripts fit the package: they can be imported, and nnU-Net's scores are stored beside ours."""
 
+import ast
 import importlib
 import json
+import shlex
 from pathlib import Path
 
 import keep_results
+import mutate_guards
 import pytest
 import result_tables
 from nnunet_tables import write_scores
@@ -26,6 +29,14 @@ COMMAND = "wsseg compare recipes/npc_full.yaml 'mine: recipes/npc_scribble.yaml 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_can_be_imported(name: str) -> None:
     importlib.import_module(name)
+
+
+def test_every_guard_stands_once_in_its_file_and_its_tests_exist() -> None:
+    for guard in mutate_guards.GUARDS:
+        text = (ROOT / "wsseg" / guard.file).read_text(encoding="utf-8")
+        assert text.count(guard.text) == 1, guard
+        ast.parse(text.replace(guard.text, guard.without))
+        assert (ROOT / shlex.split(guard.test)[0].partition("::")[0]).is_file(), guard
 
 
 def rows(shift: float) -> tuple[Row, ...]:
