@@ -61,6 +61,17 @@ def test_the_cache_is_keyed_by_content_and_settings(make_dataset, recorder, tmp_
     assert changed[0] != first[0] and changed[1] == first[1]
 
 
+def test_an_entry_of_a_file_in_another_unit_is_none_of_before_units_were_read(make_dataset) -> None:
+    root = make_dataset(cases=2)
+    path = root / "imagesTr/case_000_0000.nii.gz"
+    image = nib.load(path)
+    micron = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([1000.0, 1000, 1000, 1]) @ image.affine)
+    micron.header.set_xyzt_units("micron")
+    nib.save(micron, path)
+    first, second = dataset_of(root).training
+    assert store_module._turn(first) == ["micron"] and store_module._turn(second) == []
+
+
 def test_strokes_survive_resampling_and_are_counted(make_dataset, recorder, tmp_path: Path) -> None:
     dataset = dataset_of(make_dataset())
     stored = store(dataset, dataset.training, SPACING, recorder, tmp_path / "store")
