@@ -180,6 +180,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(make_dataset, make_re
     assert [json.loads(path.read_text())["world"] for path in kept] == [2, 2]
 
 
+@pytest.mark.slow  # tests/faults has a short form of it
 def test_a_killed_process_ends_a_training_with_its_number(two, make_dataset, make_recipe, tmp_path: Path) -> None:
     recipe, run = make_recipe(make_dataset()), tmp_path / "run"
     train = ["train", str(recipe), *SMALL, "training.iterations=100000", "--run-dir", str(run)]
