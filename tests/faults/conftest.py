@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def trained(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tiny = Tiny(folder, write_dataset(folder / "data"), folder / "run", folder / "cache", server, env)
     ended = tiny.train(run=tiny.run)
     assert ended.code == 0, ended.output
+    shutil.copytree(tiny.cache, tiny.cache.with_name("cache_of_run"))  # other tests add cases to the cache
     return tiny
 
 

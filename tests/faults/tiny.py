@@ -141,9 +141,9 @@ class Tiny:
         return run
 
     def own_cache(self) -> Path:
-        """Copy the cache, and let commands use the copy."""
+        """Copy the cache as it was after the run, and let commands use the copy."""
         target = self.folder / "cache"
-        shutil.copytree(self.cache, target)
+        shutil.copytree(self.cache.with_name("cache_of_run"), target)
         self.env["WSSEG_CACHE"] = str(target)
         return target
 
