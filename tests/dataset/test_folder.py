@@ -198,3 +198,11 @@ def test_a_single_patient_is_told_to_train_without_a_fold() -> None:
 def test_a_pattern_that_is_no_regular_expression_is_a_fault(make_dataset, pattern: str) -> None:
     with pytest.raises(DataError, match=r"data\.patient: not a regular expression"):
         read(make_dataset(cases=2), patient=pattern)
+
+
+@pytest.mark.parametrize("name", ["../left", "/left", "a/b", ".left", "left\n"])
+def test_a_class_whose_name_would_leave_its_folder_is_refused(make_dataset, name: str) -> None:
+    root = make_dataset(cases=2)
+    edit(root, labels={"background": 0, name: 1, "right": 2})
+    with pytest.raises(DataError, match=r"dataset\.json: label names become file names; rename"):
+        read(root)

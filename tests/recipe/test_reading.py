@@ -92,6 +92,8 @@ def test_a_fault_in_the_file_names_its_line(path: Path) -> None:
         ("<<: {a: 1}\nb: 2\n", "merge keys"),
         ("a: !!python/object/apply:os.getcwd []\n", "tag"),
         ("a: !mine 1\n", "tag"),
+        ("a: !!binary aGk=\n", "tag"),
+        ("a: !!set {x, y}\n", "tag"),
         ("[a, b]: 1\n", "a key must be a word"),
         ("a: 010\n", "'010'"),
         ("a: " + "[" * 20_000, "nested more than 50"),
