@@ -44,7 +44,12 @@ print(" ".join(str(after - before) for before, after in zip(times, times[1:])))
 
 def step_seconds(checkout: Path, recipe: str, steps: int, folder: Path) -> float:
     """Return the median CPU time of a step, in seconds."""
-    words = ["training.precision=fp32", "training.validate_every=0", f"training.iterations={steps + SKIPPED}"]
+    words = [
+        "training.precision=fp32",
+        "training.validate_every=0",
+        "data.fold=null",
+        f"training.iterations={steps + SKIPPED}",
+    ]
     environment = {
         **os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "WSSEG_THREADS": "1",
         "WSSEG_CACHE": str(folder / f"cache_{checkout.name}"), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
