@@ -74,8 +74,8 @@ def summed(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             counts["held"] += entry["held"]
             counts["of"] += entry["of"]
     installed = versions()
-    kept = {name: installed[name] for name in ("python", "torch", "monai", "numpy", "nibabel", "wsseg")}
-    return {"goals": dict(sorted(goals.items())), "commit": git_commit(ROOT)[:12], "versions": kept}
+    of_results = {name: installed[name] for name in ("python", "torch", "monai", "numpy", "nibabel", "wsseg")}
+    return {"goals": dict(sorted(goals.items())), "commit": git_commit(ROOT)[:12], "versions": of_results}
 
 
 def goals_table(counts: Mapping[str, Any], peers: Mapping[str, Any]) -> str:

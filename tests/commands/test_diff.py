@@ -35,28 +35,29 @@ def runs(make_run, make_recipe, tmp_path: Path):
 
 def test_equal_runs(run_wsseg, runs) -> None:
     one, two = runs("one", (1, [A, B], [A, A]), (3, [C], [A])), runs("two", (1, [A, B, C], [A, A, A]))
-    said = run_wsseg("diff", one, two).stdout
-    assert "equal: batches, losses and gradients of 3 iterations (1 to 3)" in said and "final weights, bit for" in said
-    assert "threads" not in said and "recipes differ" not in said
+    output = run_wsseg("diff", one, two).stdout
+    assert "equal: batches, losses and gradients of 3 iterations (1 to 3)" in output
+    assert "final weights, bit for" in output
+    assert "threads" not in output and "recipes differ" not in output
 
 
 def test_the_first_difference_and_its_side_are_named(run_wsseg, runs) -> None:
     one = runs("one", (1, [A, A, A], [A, A, A]))
     data = runs("data", (1, [A, B, A], [A, B, A]), threads="1")
     network = runs("network", (1, [A, A, A], [A, A, B]))
-    said = run_wsseg("diff", one, data, code=1).stdout
-    assert "first difference in iteration 2, data" in said and "threads: 2 | 1" in said
+    output = run_wsseg("diff", one, data, code=1).stdout
+    assert "first difference in iteration 2, data" in output and "threads: 2 | 1" in output
     assert "first difference in iteration 3, network" in run_wsseg("diff", one, network, code=1).stdout
     weights = runs("weights", (1, [A, A, A], [A, A, A]), sha256="2", words=("training.lr=0.5",))
-    said = run_wsseg("diff", one, weights, code=1).stdout
-    assert "final weights differ" in said and "training.lr: 0.01 | 0.5" in said
+    output = run_wsseg("diff", one, weights, code=1).stdout
+    assert "final weights differ" in output and "training.lr: 0.01 | 0.5" in output
 
 
 def test_an_iteration_that_a_run_repeats_with_another_result_is_named(run_wsseg, runs) -> None:
     one = runs("one", (1, [A, A], [A, A]))
     two = runs("two", (1, [A, A], [A, B]), (2, [A], [A]))
-    said = run_wsseg("diff", one, two, code=1).stdout
-    assert f"{two}: repeated iteration 2 with another result (network)" in said
+    output = run_wsseg("diff", one, two, code=1).stdout
+    assert f"{two}: repeated iteration 2 with another result (network)" in output
     rolled = runs("rolled", (1, [A, A], [A, B]), ("rolled_back", {"from": 2, "to": 1}), (2, [A], [A]))
     assert "equal" in run_wsseg("diff", one, rolled).stdout
 

@@ -20,7 +20,6 @@ class Row:
         inject: Causes it in copies of the tiny dataset and run; returns how the commands ended.
         oracle: Raises AssertionError where the outcome is not what it has to be.
         budget_s: Seconds of one idle core that the row may take.
-        waits_for: What is missing; the row then has to fail.
     """
 
     number: int
@@ -28,7 +27,6 @@ class Row:
     inject: Callable[[Tiny], Any]
     oracle: Callable[[Tiny, Any], None]
     budget_s: float = 3.0
-    waits_for: str = ""
 
 
 def stops(*words: str, code: int = 2) -> Callable[[Tiny, Any], None]:

@@ -101,9 +101,9 @@ def test_an_export_of_label_maps_that_another_tool_saved_lies_over_the_image(tmp
 def test_cropped_strokes_at_the_other_form_are_placed_voxel_for_voxel(tmp_path: Path, recorder) -> None:
     strokes = dataset(tmp_path, CASES["turned"])
     image = sitk.ReadImage(str(tmp_path / "imagesTr/a_0000.nii.gz"))
-    drawn = sitk.GetImageFromArray(strokes.T)
-    drawn.CopyInformation(image)
-    sitk.WriteImage(drawn[1:6, 2:8, 1:], str(tmp_path / "a.nrrd"))
+    stroke_image = sitk.GetImageFromArray(strokes.T)
+    stroke_image.CopyInformation(image)
+    sitk.WriteImage(stroke_image[1:6, 2:8, 1:], str(tmp_path / "a.nrrd"))
     folder = import_annotation(tmp_path, [tmp_path / "a.nrrd"], ImportOptions(name="back", unpainted="3"), recorder)
     back = np.asanyarray(nib.load(folder / "a.nii.gz").dataobj)
     assert np.array_equal(back[1:6, 2:8, 1:], strokes[1:6, 2:8, 1:])
@@ -146,11 +146,11 @@ def test_an_export_whose_sides_are_unclear_is_refused(tmp_path: Path, recorder) 
 def test_strokes_that_itk_saved_over_an_image_are_read_voxel_for_voxel(tmp_path: Path, name: str) -> None:
     strokes = dataset(tmp_path, CASES[name])
     image = sitk.ReadImage(str(tmp_path / "imagesTr/a_0000.nii.gz"))
-    drawn = sitk.GetImageFromArray(strokes.T)
-    drawn.CopyInformation(image)
-    path = tmp_path / "drawn" / "a.nii.gz"
+    stroke_image = sitk.GetImageFromArray(strokes.T)
+    stroke_image.CopyInformation(image)
+    path = tmp_path / "strokes" / "a.nii.gz"
     path.parent.mkdir()
-    sitk.WriteImage(drawn, str(path))
+    sitk.WriteImage(stroke_image, str(path))
     images = {"mr": tmp_path / "imagesTr/a_0000.nii.gz"}
     loaded = load_case(Case("a", images, path, None, "a"), 3, 3)
     assert loaded.label is not None
@@ -162,9 +162,9 @@ def test_a_label_of_the_same_shape_elsewhere_is_still_a_fault(tmp_path: Path) ->
     strokes = dataset(tmp_path, CASES["shifted"])
     other = QFORM.copy()
     other[0, 3] += 2
-    save(tmp_path / "drawn/a.nii.gz", strokes, (other, 1, other, 1, 2))
-    case = Case("a", {"mr": tmp_path / "imagesTr/a_0000.nii.gz"}, tmp_path / "drawn/a.nii.gz", None, "a")
-    with pytest.raises(DataError, match=r"drawn/a\.nii\.gz: its corner lies .* voxels from that of a_0000"):
+    save(tmp_path / "strokes/a.nii.gz", strokes, (other, 1, other, 1, 2))
+    case = Case("a", {"mr": tmp_path / "imagesTr/a_0000.nii.gz"}, tmp_path / "strokes/a.nii.gz", None, "a")
+    with pytest.raises(DataError, match=r"strokes/a\.nii\.gz: its corner lies .* voxels from that of a_0000"):
         load_case(case, 3, 3)
 
 
